@@ -1,1 +1,152 @@
-def main() -> None: ...
+"""The command line: `slimwave COMMAND [--config FILE.yaml] [--group.name VALUE ...] [--json]`.
+
+This file knows the commands' names, how a run ends, and nothing heavy: torch and scikit-fem are
+imported by the command that needs them, so that `slimwave --help` answers at once.
+
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted (Ctrl-C).
+"""
+
+import difflib
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: what it does, its configuration class, and a call that works."""
+
+    summary: str
+    config: str
+    example: str
+
+
+COMMANDS = {
+    "generate": Command(
+        "solve random scenarios by finite elements and write a dataset",
+        "slimwave.data.scenarios:GenerateConfig",
+        "slimwave generate --output runs/data --seed 0 --medium.correlation_length 0.1",
+    ),
+    "check": Command(
+        "validate a dataset: layout, checksums, physics",
+        "slimwave.config:CheckConfig",
+        "slimwave check runs/data",
+    ),
+    "train": Command(
+        "train a surrogate, full or one-way",
+        "slimwave.surrogates.settings:TrainConfig",
+        "slimwave train --data runs/data --output runs/one_way --network.conv cp --network.rank 16",
+    ),
+    "prune": Command(
+        "prune a trained surrogate by SAP, guided by the PQ Index",
+        "slimwave.surrogates.settings:PruneConfig",
+        "slimwave prune --model runs/one_way --data runs/data --output runs/pruned --rounds 4",
+    ),
+    "rollout": Command(
+        "forecast from a dataset's trajectory or from your own initial field",
+        "slimwave.surrogates.settings:RolloutConfig",
+        "slimwave rollout --model runs/one_way --data runs/data --output runs/rollout --steps 60",
+    ),
+    "compare": Command(
+        "table and report: surrogates, persistence and the FE solver at equal error",
+        "slimwave.surrogates.settings:CompareConfig",
+        "slimwave compare --data runs/data --models '{full: runs/full, one_way: runs/one_way}' --output runs/compare",
+    ),
+    "demo": Command(
+        "all of the above on a small real problem, ending in a report",
+        "slimwave.config:DemoConfig",
+        "slimwave demo --quick",
+    ),
+}
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood; `main` turns it into exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never lets a traceback out.
+
+    Set the environment variable `SLIMWAVE_TRACEBACK=1` to see the traceback behind a message.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = next((a for a in arguments[:1]), "--help")
+    try:
+        if name in ("-h", "--help"):
+            print(overview())
+            return DONE
+        if name == "--version":
+            from slimwave import __version__
+
+            print(f"slimwave {__version__}")
+            return DONE
+        _run(name, arguments[1:])
+    except SystemExit as stop:  # --help inside a command
+        return stop.code if isinstance(stop.code, int) else DONE
+    except KeyboardInterrupt:
+        _say("interrupted: nothing half-written; run the same command again to continue")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        return _explain(error)
+    return DONE
+
+
+def overview() -> str:
+    """Return the text of `slimwave --help`."""
+    lines = ["usage: slimwave COMMAND [options]      slimwave COMMAND --help", ""]
+    lines += [f"  {name:9s} {command.summary}" for name, command in COMMANDS.items()]
+    lines += [
+        "",
+        "Every command takes --config FILE.yaml, dotted overrides (--medium.correlation_length 0.1),",
+        "--seed, --device auto|cpu|cuda and --json. Start with:  slimwave demo --quick",
+    ]
+    return "\n".join(lines)
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    if name not in COMMANDS:
+        raise UsageError(
+            f"unknown command '{name}'; {suggestion(name, COMMANDS)}commands: {', '.join(COMMANDS)}"
+        )
+    from slimwave.config import parse
+
+    as_json = "--json" in arguments
+    config = parse(name, COMMANDS[name], [a for a in arguments if a != "--json"])
+    outcome = getattr(importlib.import_module("slimwave.commands"), name)(config)
+    print(json.dumps(outcome.record, allow_nan=False) if as_json else outcome.text)
+    sys.stdout.flush()
+
+
+def suggestion(name: str, known: Sequence[str] | dict[str, Command]) -> str:
+    """Return `did you mean 'x'? ` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'? " if near else ""
+
+
+def _explain(error: Exception) -> int:
+    if os.environ.get("SLIMWAVE_TRACEBACK"):
+        traceback.print_exc()
+    if isinstance(error, UsageError):
+        _say(str(error))
+        return USAGE
+    expected = isinstance(error, (ValueError, OSError, ImportError, RuntimeError))
+    text = str(error) if expected else f"internal error, {type(error).__name__}: {error}"
+    _say(text + ("" if expected else "\nplease report it with the output of SLIMWAVE_TRACEBACK=1"))
+    return FAILED
+
+
+def _say(message: str) -> None:
+    """Print at most three lines on standard error."""
+    lines = message.strip().splitlines() or ["failed without a message"]
+    if len(lines) > 3:
+        lines = [*lines[:2], " ".join(line.strip() for line in lines[2:])]
+    print("slimwave: " + "\n          ".join(lines), file=sys.stderr)

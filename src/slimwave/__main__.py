@@ -1,0 +1,7 @@
+"""`python -m slimwave` is `slimwave`."""
+
+import sys
+
+from slimwave.cli import main
+
+sys.exit(main())

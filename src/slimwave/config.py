@@ -1,0 +1,175 @@
+"""From YAML files and dotted overrides to a typed configuration.
+
+jsonargparse builds each command's parser from its configuration dataclass; this file adds what a
+user needs on top: unknown keys are refused with the nearest known name, pairs may be written
+`2,4`, and every mistake is one short `UsageError`.
+"""
+
+import dataclasses
+import importlib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from slimwave.cli import Command, UsageError, suggestion
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """What `slimwave check` looks at.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset's folder, the one that holds `data/` and `manifest.json`.
+    seed : int, optional
+        The seed that the dataset is expected to have been generated from; any by default.
+    device : {"auto", "cpu", "cuda"}
+        Checking reads files and runs on the processor: `cuda` is refused.
+    """
+
+    folder: Path
+    seed: int | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.device == "cuda":
+            raise ValueError("--device: expected auto or cpu, got cuda: checking files needs no GPU")
+
+
+def parse(name: str, command: Command, arguments: list[str]) -> Any:
+    """Return the command's configuration from its command-line arguments.
+
+    Raises
+    ------
+    UsageError
+        An unknown flag or key, a value of the wrong type, or one that the configuration refuses.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    module, _, attribute = command.config.partition(":")
+    config_class = getattr(importlib.import_module(module), attribute)
+    parser = ArgumentParser(
+        prog=f"slimwave {name}",
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog=f"Example: {command.example}",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file; flags after it override it")
+    # Handled by the command line before parsing; declared here so that --help shows it.
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.add_class_arguments(config_class, as_positional=name == "check", fail_untyped=True)
+    known = set(_keys(config_class))
+    arguments = _check_flags(name, arguments, known, config_class)
+    try:
+        values = parser.parse_args(arguments)
+        parsed = parser.instantiate(values)
+    except ArgumentError as error:
+        raise UsageError(_short(str(error.message), name)) from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(_short(str(error), name)) from error
+    fields = {f.name for f in dataclasses.fields(config_class)}
+    return config_class(**{key: getattr(parsed, key) for key in fields})
+
+
+def _dataclass_in(annotation: Any) -> Any:
+    """Return the dataclass behind an annotation (`Group` or `Group | None`), else None."""
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((o for o in options if dataclasses.is_dataclass(o)), None)
+
+
+def _keys(config_class: Any, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key of a configuration class, groups included."""
+    for name, annotation in typing.get_type_hints(config_class).items():
+        yield prefix + name
+        if group := _dataclass_in(annotation):
+            yield from _keys(group, f"{prefix}{name}.")
+
+
+def _annotation(config_class: Any, key: str) -> Any:
+    """Return the type of a dotted key."""
+    for part in key.split("."):
+        config_class = _dataclass_in(config_class) or config_class
+        config_class = typing.get_type_hints(config_class)[part]
+    return config_class
+
+
+def _check_flags(name: str, arguments: list[str], known: set[str], config_class: Any) -> list[str]:
+    """Refuse unknown flags and keys with the nearest name; write `2,4` as `[2,4]` for tuples."""
+    checked: list[str] = []
+    key = ""
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag.startswith("--"):
+            key = flag[2:]
+            _known(name, key, known, f"--{key}")
+            checked.append(flag + equals + (_bracketed(value, key, known, config_class) if equals else ""))
+            if key == "config" and equals:
+                _check_file(name, Path(value), known)
+        else:
+            if key == "config":
+                _check_file(name, Path(argument), known)
+            checked.append(_bracketed(argument, key, known, config_class))
+            key = ""
+    return checked
+
+
+def _known(name: str, key: str, known: set[str], shown: str) -> None:
+    free_form = any(key.startswith(f"{k}.") and k == "models" for k in known)  # a mapping of names
+    if key in known or key in ("config", "json", "help", "print_config") or free_form:
+        return
+    raise UsageError(
+        f"unknown option {shown}; {suggestion(key, sorted(known))}`slimwave {name} --help` lists them all"
+    )
+
+
+def _bracketed(value: str, key: str, known: set[str], config_class: Any) -> str:
+    if key not in known or "," not in value or value[:1] in "[({":
+        return value
+    annotation = _annotation(config_class, key)
+    options = [annotation, *typing.get_args(annotation)]
+    return f"[{value}]" if any(typing.get_origin(o) is tuple for o in options) else value
+
+
+def _check_file(name: str, path: Path, known: set[str]) -> None:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(f"--config: expected a readable YAML file, got {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config: {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return
+    if not isinstance(content, Mapping):
+        raise UsageError(f"--config: expected a mapping of keys in {path}, got {type(content).__name__}")
+    for key in _file_keys(content):
+        _known(name, key, known, f"'{key}' in {path}")
+
+
+def _file_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _file_keys(value, f"{prefix}{key}.")
+
+
+def _short(message: str, name: str) -> str:
+    """Say jsonargparse's message in one line that names the flag."""
+    text = " ".join(message.split())
+    text = re.sub(r"Parser key \"([\w.]+)\":", r"--\1:", text)
+    text = text.replace("<class '", "").replace("'>", "").replace("typing.", "")
+    if "Does not validate against any of the Union subtypes" in text:
+        text = re.sub(
+            r"Does not validate.*?Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$", r"expected \1, got \2", text
+        ).replace("NoneType", "none")
+    text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", got ")
+    match = re.search(r"the following arguments are required: (.*)", text)
+    if match:
+        text = "missing " + ", ".join(f"--{key}" for key in match.group(1).split(", "))
+    return f"{text}\n`slimwave {name} --help` shows every option and an example"
