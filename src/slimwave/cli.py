@@ -56,7 +56,7 @@ COMMANDS = {
     "compare": Command(
         "table and report: surrogates, persistence and the FE solver at equal error",
         "slimwave.surrogates.settings:CompareConfig",
-        "slimwave compare --data runs/data --models '{full: runs/full, one_way: runs/one_way}' --output runs/compare",
+        "slimwave compare --data runs/data --models '{full: runs/full}' --output runs/compare",
     ),
     "demo": Command(
         "all of the above on a small real problem, ending in a report",

@@ -7,6 +7,7 @@ user needs on top: unknown keys are refused with the nearest known name, pairs m
 
 import dataclasses
 import importlib
+import itertools
 import re
 import types
 import typing
@@ -18,6 +19,8 @@ from typing import Any, Literal
 import yaml
 
 from slimwave.cli import Command, UsageError, suggestion
+
+POSITIONAL = ("check",)  # commands whose required settings are written without a flag
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     parser.add_argument("--config", action="config", help="a YAML file; flags after it override it")
     # Handled by the command line before parsing; declared here so that --help shows it.
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.add_class_arguments(config_class, as_positional=name == "check", fail_untyped=True)
+    parser.add_class_arguments(config_class, as_positional=name in POSITIONAL, fail_untyped=True)
     known = set(_keys(config_class))
     arguments = _check_flags(name, arguments, known, config_class)
     try:
@@ -101,10 +104,13 @@ def _annotation(config_class: Any, key: str) -> Any:
 
 
 def _check_flags(name: str, arguments: list[str], known: set[str], config_class: Any) -> list[str]:
-    """Refuse unknown flags and keys with the nearest name; write `2,4` as `[2,4]` for tuples."""
+    """Refuse unknown flags and keys with the nearest name.
+
+    Shorthands are written out: `2,4` as `[2,4]` for tuples, a bare `--overwrite` as `--overwrite true`.
+    """
     checked: list[str] = []
     key = ""
-    for argument in arguments:
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
         flag, equals, value = argument.partition("=")
         if flag.startswith("--"):
             key = flag[2:]
@@ -112,6 +118,8 @@ def _check_flags(name: str, arguments: list[str], known: set[str], config_class:
             checked.append(flag + equals + (_bracketed(value, key, known, config_class) if equals else ""))
             if key == "config" and equals:
                 _check_file(name, Path(value), known)
+            if key in known and _annotation(config_class, key) is bool and following.startswith("--"):
+                checked.append("true")
         else:
             if key == "config":
                 _check_file(name, Path(argument), known)
@@ -159,6 +167,11 @@ def _file_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
             yield from _file_keys(value, f"{prefix}{key}.")
 
 
+def _shown(name: str, key: str) -> str:
+    """Return how a required setting is written: `FOLDER` where it is positional, else `--key`."""
+    return key.upper() if name in POSITIONAL else f"--{key}"
+
+
 def _short(message: str, name: str) -> str:
     """Say jsonargparse's message in one line that names the flag."""
     text = " ".join(message.split())
@@ -166,10 +179,12 @@ def _short(message: str, name: str) -> str:
     text = text.replace("<class '", "").replace("'>", "").replace("typing.", "")
     if "Does not validate against any of the Union subtypes" in text:
         text = re.sub(
-            r"Does not validate.*?Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$", r"expected \1, got \2", text
+            r"Does not validate.*?Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$",
+            r"expected \1, got \2",
+            text,
         ).replace("NoneType", "none")
     text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", got ")
     match = re.search(r"the following arguments are required: (.*)", text)
     if match:
-        text = "missing " + ", ".join(f"--{key}" for key in match.group(1).split(", "))
+        text = "missing " + ", ".join(_shown(name, key) for key in match.group(1).split(", "))
     return f"{text}\n`slimwave {name} --help` shows every option and an example"

@@ -1,0 +1,115 @@
+"""The command line's manners: help, exit codes, short messages, nearest names, one JSON object."""
+
+import pytest
+
+from slimwave import cli, config
+from slimwave.cli import COMMANDS, UsageError, main
+
+
+def parse(name, *arguments):
+    return config.parse(name, COMMANDS[name], list(arguments))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_with_a_working_example(name, capsys):
+    assert main([name, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for part in (
+        f"usage: slimwave {name}",
+        "--config",
+        "--json",
+        "--seed",
+        "--device",
+        COMMANDS[name].example,
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_in_the_help_parse(name):
+    import shlex
+
+    words = shlex.split(COMMANDS[name].example)
+    assert words[:2] == ["slimwave", name]
+    parse(name, *words[2:])
+
+
+def test_overview_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'"),
+        (["train", "--network.widht", "3"], "did you mean 'network.width'"),
+        (["train", "--network.conv", "foo"], r"--network.conv: expected Literal\['dense', 'cp'\], got foo"),
+        (["train", "--network.width", "wide"], "--network.width: expected int, got wide"),
+        (["train", "--network.kernel_size", "4"], "expected an odd length .* got 4"),
+        (["train", "--network.rank", "0", "--network.conv", "cp"], "--network.rank: .* at least 1, got 0"),
+        (["train", "--network.width", "0"], "--network.width: .* at least 1, got 0"),
+        (["train", "stray"], "unrecognized arguments: stray"),
+        (["check"], "missing FOLDER"),
+        (["train", "--config", "no/such.yaml"], "--config: expected a readable YAML file, got no/such.yaml"),
+        (["check", "x", "--device", "cuda"], "--device: expected auto or cpu, got cuda"),
+    ],
+)
+def test_usage_mistakes_end_in_one_to_three_lines_and_exit_2(arguments, said, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert 1 <= len(lines) <= 3
+    assert "Traceback" not in captured.err
+    import re
+
+    assert re.search(said, captured.err), captured.err
+
+
+def test_config_file_then_overrides(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: 3\nnetwork: {width: 8, depth: 2}\n")
+    settings = parse(
+        "train", "--config", str(file), "--network.depth=3", "--fit.unroll", "1,2", "--overwrite"
+    )
+    assert (settings.seed, settings.network.width, settings.network.depth) == (3, 8, 3)
+    assert settings.fit.unroll == (1, 2)
+    assert settings.overwrite is True
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("network: {widht: 3}", "'network.widht' in .*; did you mean 'network.width'"),
+        ("- 1", "expected a mapping of keys .* got list"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_bad_config_files_are_refused(tmp_path, content, said):
+    file = tmp_path / "run.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=said):
+        parse("train", "--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("expected a, got b"), 1, "slimwave: expected a, got b"),
+        (OSError(28, "No space left on device"), 1, "No space left"),
+        (KeyError("x"), 1, "internal error, KeyError"),
+        (KeyboardInterrupt(), 130, "run the same command again"),
+    ],
+)
+def test_failures_have_codes_and_no_traceback(monkeypatch, capsys, error, code, said):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert main(["train"]) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert len(captured.err.strip().splitlines()) <= 3
