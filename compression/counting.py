@@ -1,0 +1,29 @@
+"""Sizes of a model: parameters, nonzeros, and multiply–accumulates on real shapes."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of parameters; a shared parameter counts once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_nonzeros(model: nn.Module) -> int:
+    """Return the number of parameters that are not zero; a shared parameter counts once."""
+    return sum(int(torch.count_nonzero(p)) for p in model.parameters())
+
+
+def count_macs(model: nn.Module, *example_inputs: Any) -> int:
+    """Return the multiply–accumulates of one call `model(*example_inputs)`.
+
+    Counts what the call really runs, convolutions (grouped and transposed too) and matrix products, on the
+    shapes that really occur; biases and activations are not counted.  A batch of B costs B times as much.
+    """
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(*example_inputs)
+    return int(counter.get_total_flops()) // 2
