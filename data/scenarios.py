@@ -1,0 +1,264 @@
+"""Random scenarios of the 2D wave equation as typed configuration.
+
+A scenario is everything one trajectory needs: the medium c(x, y), the initial field u(x, y, 0) with
+u_t(x, y, 0) = 0, and the condition of each wall, for
+
+    u_tt = ∇·(c² ∇u)    on the rectangle [0, width] × [0, height].
+
+Each class below holds one concern and is frozen, free of torch and scikit-fem, and built from plain types, so
+that the command line can read it and YAML can store it. A flag is the path through the classes:
+``GenerateConfig.medium.correlation_length`` is ``--medium.correlation_length``.
+
+>>> GenerateConfig(seed=1, medium=MediumConfig(correlation_length=0.1)).medium.max_speed
+2.0
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+MediumKind = Literal["random", "layers", "inclusions"]
+WallCondition = Literal["dirichlet", "neumann", "random"]
+Split = Literal["train", "valid", "test", "ood"]
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test", "ood")
+SMALLEST_GRID = 8
+
+
+def _at_least(flag: str, value: int, low: int) -> None:
+    if value < low:
+        raise ValueError(f"--{flag}: expected an integer of at least {low}, got {value}")
+
+
+def _positive(flag: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"--{flag}: expected a positive, finite number, got {value}")
+
+
+def _positive_range(flag: str, values: tuple[float, float]) -> None:
+    if not 0 < values[0] <= values[1] < math.inf:
+        raise ValueError(f"--{flag}: expected [low, high] with 0 < low <= high, got {list(values)}")
+
+
+@dataclass(frozen=True)
+class DomainConfig:
+    """Rectangle [0, width] × [0, height] and the uniform grid of the snapshots.
+
+    Parameters
+    ----------
+    width, height
+        Lengths of the sides, in units of length.
+    nx, ny
+        Grid nodes along x and y; the first and last lie on the walls.
+    """
+
+    width: float = 1.0
+    height: float = 1.0
+    nx: int = 64
+    ny: int = 64
+
+    def __post_init__(self) -> None:
+        _positive("domain.width", self.width)
+        _positive("domain.height", self.height)
+        _at_least("domain.nx", self.nx, SMALLEST_GRID)
+        _at_least("domain.ny", self.ny, SMALLEST_GRID)
+
+
+@dataclass(frozen=True)
+class MediumConfig:
+    """Distribution of the wave speed c(x, y).
+
+    Parameters
+    ----------
+    kinds
+        Families to draw from. Trajectory i of a split takes ``kinds[i % len(kinds)]``, so that every split
+        holds them in equal shares.
+    min_speed, max_speed
+        Bounds of c, in units of length per unit of time.
+    correlation_length
+        Length over which a ``random`` medium varies (Gaussian correlation).
+    interface_width
+        Length over which c changes across an interface of ``layers`` and ``inclusions``.
+    """
+
+    kinds: tuple[MediumKind, ...] = ("random", "layers", "inclusions")
+    min_speed: float = 1.0
+    max_speed: float = 2.0
+    correlation_length: float = 0.15
+    interface_width: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            raise ValueError("--medium.kinds: expected at least one of random, layers, inclusions, got none")
+        if not 0 < self.min_speed <= self.max_speed < math.inf:
+            raise ValueError(
+                "--medium.min_speed and --medium.max_speed: expected 0 < min_speed <= max_speed, finite, "
+                f"got {self.min_speed} and {self.max_speed}"
+            )
+        _positive("medium.correlation_length", self.correlation_length)
+        _positive("medium.interface_width", self.interface_width)
+
+
+@dataclass(frozen=True)
+class PulseConfig:
+    """Distribution of the initial field: a sum of Gaussian pulses a exp(−r² / 2σ²) at random places.
+
+    Parameters
+    ----------
+    count
+        Fewest and most pulses of one field.
+    width
+        Smallest and largest σ, in units of length.
+    amplitude
+        Smallest and largest absolute value of a; the sign is random.
+    """
+
+    count: tuple[int, int] = (1, 3)
+    width: tuple[float, float] = (0.06, 0.10)
+    amplitude: tuple[float, float] = (0.5, 1.0)
+
+    def __post_init__(self) -> None:
+        _positive_range("pulses.count", self.count)
+        _positive_range("pulses.width", self.width)
+        _positive_range("pulses.amplitude", self.amplitude)
+
+
+@dataclass(frozen=True)
+class WallConfig:
+    """Condition of each wall.
+
+    ``dirichlet`` holds u = 0, ``neumann`` holds ∂u/∂n = 0, and ``random`` draws one of the two for every
+    trajectory.
+    """
+
+    left: WallCondition = "dirichlet"
+    right: WallCondition = "dirichlet"
+    bottom: WallCondition = "dirichlet"
+    top: WallCondition = "dirichlet"
+
+
+@dataclass(frozen=True)
+class TimeConfig:
+    """Time between two snapshots, in units of time: the macro step of a surrogate."""
+
+    step: float = 0.02
+
+    def __post_init__(self) -> None:
+        _positive("time.step", self.step)
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """Finite-element discretisation of the trajectories.
+
+    Parameters
+    ----------
+    order
+        Polynomial order of the GLL spectral elements.
+    elements
+        Elements along x and y.
+    dtype
+        Floating-point type of the time stepping.
+    """
+
+    order: int = 4
+    elements: tuple[int, int] = (16, 16)
+    dtype: Literal["float32", "float64"] = "float64"
+
+    def __post_init__(self) -> None:
+        _at_least("solver.order", self.order, 1)
+        if min(self.elements) < 1:
+            raise ValueError(
+                f"--solver.elements: expected at least one per axis, e.g. [16, 16], got {list(self.elements)}"
+            )
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Size of a split, and where it departs from the dataset's distributions.
+
+    Parameters
+    ----------
+    trajectories
+        Number of trajectories.
+    snapshots
+        Snapshots per trajectory, the initial state included.
+    medium, pulses
+        Distributions of this split; None means the dataset's own.
+    """
+
+    trajectories: int = 96
+    snapshots: int = 61
+    medium: MediumConfig | None = None
+    pulses: PulseConfig | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("splits.<split>.trajectories", self.trajectories, 1)
+        _at_least("splits.<split>.snapshots", self.snapshots, 2)
+
+
+@dataclass(frozen=True)
+class SplitsConfig:
+    """The four splits.
+
+    ``train`` is short; ``valid``, ``test`` and ``ood`` run longer, since forecasts are judged beyond the
+    horizon of the training. ``ood`` leaves the distribution: sharper pulses in media that vary faster.
+    """
+
+    train: SplitConfig = SplitConfig(trajectories=96, snapshots=61)
+    valid: SplitConfig = SplitConfig(trajectories=12, snapshots=101)
+    test: SplitConfig = SplitConfig(trajectories=18, snapshots=101)
+    ood: SplitConfig = SplitConfig(
+        trajectories=18,
+        snapshots=101,
+        medium=MediumConfig(correlation_length=0.08),
+        pulses=PulseConfig(width=(0.04, 0.05)),
+    )
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Everything ``slimwave generate`` needs. All but ``output`` and ``workers`` define the data.
+
+    Parameters
+    ----------
+    output
+        Folder of the dataset; created, or continued if it holds an unfinished run of the same settings.
+    seed
+        Seed of the scenarios.
+    workers
+        Worker processes. The data do not depend on it.
+    trajectories_per_shard
+        Trajectories per HDF5 file: the unit of work, of durability and of resuming.
+    """
+
+    output: Path = Path("runs/data")
+    seed: int = 0
+    workers: int = 1
+    domain: DomainConfig = field(default_factory=DomainConfig)
+    medium: MediumConfig = field(default_factory=MediumConfig)
+    pulses: PulseConfig = field(default_factory=PulseConfig)
+    walls: WallConfig = field(default_factory=WallConfig)
+    time: TimeConfig = field(default_factory=TimeConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    splits: SplitsConfig = field(default_factory=SplitsConfig)
+    trajectories_per_shard: int = 6
+
+    def __post_init__(self) -> None:
+        _at_least("seed", self.seed, 0)
+        _at_least("workers", self.workers, 1)
+        _at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
+
+    def split(self, name: Split) -> SplitConfig:
+        """Return the settings of one split."""
+        split: SplitConfig = getattr(self.splits, name)
+        return split
+
+    def medium_of(self, name: Split) -> MediumConfig:
+        """Return the distribution of media that a split draws from."""
+        return self.split(name).medium or self.medium
+
+    def pulses_of(self, name: Split) -> PulseConfig:
+        """Return the distribution of pulses that a split draws from."""
+        return self.split(name).pulses or self.pulses
