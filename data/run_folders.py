@@ -20,7 +20,7 @@ import os
 import platform
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any, Literal
 import yaml
 
 from slimwave.data.durable import write_text
+from slimwave.data.plain import differences, to_plain
 
 CONFIG, RUN, LOG = "config.yaml", "run.json", "log.jsonl"
 PACKAGES = ("slimwave", "numpy", "scipy", "scikit-fem", "h5py", "torch")
@@ -204,19 +205,6 @@ def require_writable(path: Path) -> None:
         ) from error
 
 
-def to_plain(value: Any) -> Any:
-    """Return settings or records as plain values: dicts, lists, strings, numbers, booleans and None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if hasattr(value, "item") else value
-
-
 def _to_json(value: Any) -> Any:
     """Return plain values that JSON can hold: a number that is not finite becomes None."""
     if isinstance(value, dict):
@@ -243,20 +231,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunFolderError(f"{path}: expected a YAML mapping; restore it or start a new folder")
     return content
-
-
-def differences(
-    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
-) -> dict[str, tuple[Any, Any]]:
-    """Return the dotted names under which two settings differ, with both values."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in {**before, **after}:
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found |= differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found[prefix + key] = (old, new)
-    return found
 
 
 def _earlier_run(path: Path, command: str) -> bool:

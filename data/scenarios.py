@@ -9,14 +9,28 @@ Each class below holds one concern and is frozen, free of torch and scikit-fem, 
 that the command line can read it and YAML can store it. A flag is the path through the classes:
 ``GenerateConfig.medium.correlation_length`` is ``--medium.correlation_length``.
 
->>> GenerateConfig(seed=1, medium=MediumConfig(correlation_length=0.1)).medium.max_speed
-2.0
+>>> config = GenerateConfig(seed=1, medium=MediumConfig(correlation_length=0.1))
+>>> scenario = draw_scenario(config, "train", 0)
+>>> scenario.walls["left"]
+'dirichlet'
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+
+from slimwave.fem.boundaries import CONDITIONS, SIDES, Condition, wall_signs
+from slimwave.fem.media import (
+    Medium,
+    draw_inclusion_medium,
+    draw_layered_medium,
+    draw_smooth_random_medium,
+)
+from slimwave.fem.sources import GaussianPulses, draw_gaussian_pulses
 
 MediumKind = Literal["random", "layers", "inclusions"]
 WallCondition = Literal["dirichlet", "neumann", "random"]
@@ -24,6 +38,7 @@ Split = Literal["train", "valid", "test", "ood"]
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test", "ood")
 SMALLEST_GRID = 8
+WIDTHS_ACROSS = 4
 
 
 def _at_least(flag: str, value: int, low: int) -> None:
@@ -249,6 +264,16 @@ class GenerateConfig:
         _at_least("seed", self.seed, 0)
         _at_least("workers", self.workers, 1)
         _at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
+        for name in SPLITS:
+            self._require_room(self.pulses_of(name))
+
+    def _require_room(self, pulses: PulseConfig) -> None:
+        room = min(self.domain.width, self.domain.height) / WIDTHS_ACROSS
+        if not pulses.width[1] < room:
+            raise ValueError(
+                f"--pulses.width: expected less than {room:g}, so that {WIDTHS_ACROSS} widths fit across the "
+                f"domain of {self.domain.width:g} x {self.domain.height:g}, got {pulses.width[1]:g}"
+            )
 
     def split(self, name: Split) -> SplitConfig:
         """Return the settings of one split."""
@@ -262,3 +287,110 @@ class GenerateConfig:
     def pulses_of(self, name: Split) -> PulseConfig:
         """Return the distribution of pulses that a split draws from."""
         return self.split(name).pulses or self.pulses
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One random scenario; the initial velocity u_t(x, y, 0) is zero.
+
+    Attributes
+    ----------
+    split, index
+        Place of the trajectory in the dataset.
+    wave_speed
+        Medium c(x, y), callable on arrays of one shape.
+    u0
+        Initial field u(x, y, 0), callable alike; it obeys the walls.
+    walls
+        Condition of each side, in the order of :data:`slimwave.fem.boundaries.SIDES`.
+    """
+
+    split: Split
+    index: int
+    wave_speed: Medium
+    u0: GaussianPulses
+    walls: Mapping[str, Condition]
+
+    @property
+    def wall_signs(self) -> tuple[float, ...]:
+        """Mirror sign of each wall: −1 Dirichlet (odd), +1 Neumann (even)."""
+        return wall_signs(self.walls)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every drawn number, as plain values: enough to rebuild the scenario by hand."""
+        return {
+            "medium": {"kind": type(self.wave_speed).__name__, **_plain(asdict(self.wave_speed))},
+            "pulses": _plain(asdict(self.u0)),
+            "walls": dict(self.walls),
+        }
+
+
+def draw_scenario(config: GenerateConfig, split: Split, index: int) -> Scenario:
+    """Draw a scenario: a function of the configuration, its seed, the split and the index alone.
+
+    Medium, pulses and walls have random streams of their own, so that changing the distribution of one leaves
+    the others as they were.
+
+    Parameters
+    ----------
+    config
+        Distributions and seed.
+    split, index
+        Place of the trajectory; streams of different places are independent.
+    """
+    place = np.random.SeedSequence(config.seed, spawn_key=(SPLITS.index(split), index))
+    for_medium, for_pulses, for_walls = (np.random.default_rng(child) for child in place.spawn(3))
+    walls = _draw_walls(for_walls, config.walls)
+    return Scenario(
+        split,
+        index,
+        _draw_medium(for_medium, config.medium_of(split), config.domain, index),
+        _draw_pulses(for_pulses, config.pulses_of(split), config.domain, walls),
+        walls,
+    )
+
+
+def _draw_walls(rng: np.random.Generator, walls: WallConfig) -> dict[str, Condition]:
+    drawn = [CONDITIONS[i] for i in rng.integers(len(CONDITIONS), size=len(SIDES))]
+    wanted: list[WallCondition] = [getattr(walls, side) for side in SIDES]
+    return {
+        side: random if condition == "random" else condition
+        for side, condition, random in zip(SIDES, wanted, drawn, strict=True)
+    }
+
+
+def _draw_medium(rng: np.random.Generator, medium: MediumConfig, domain: DomainConfig, index: int) -> Medium:
+    low, high = medium.min_speed, medium.max_speed
+    kind = medium.kinds[index % len(medium.kinds)]
+    if kind == "random":
+        return draw_smooth_random_medium(
+            rng, correlation_length=medium.correlation_length, min_speed=low, max_speed=high
+        )
+    draw = draw_layered_medium if kind == "layers" else draw_inclusion_medium
+    return draw(
+        rng,
+        min_speed=low,
+        max_speed=high,
+        interface_width=medium.interface_width,
+        width=domain.width,
+        height=domain.height,
+    )
+
+
+def _draw_pulses(
+    rng: np.random.Generator, pulses: PulseConfig, domain: DomainConfig, walls: Mapping[str, Condition]
+) -> GaussianPulses:
+    return draw_gaussian_pulses(
+        rng,
+        count=pulses.count,
+        pulse_width=pulses.width,
+        amplitude=pulses.amplitude,
+        boundaries=walls,
+        width=domain.width,
+        height=domain.height,
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in values.items()}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from slimwave.data.durable import remove_parts, write_bytes
-from slimwave.data.run_folders import RunFolder, RunFolderError, differences
+from slimwave.data.plain import differences
+from slimwave.data.run_folders import RunFolder, RunFolderError
 from slimwave.data.scenarios import GenerateConfig, MediumConfig
 
 CONFIG = {"output": "a", "seed": 3, "network": {"width": 8}}
