@@ -1,0 +1,80 @@
+"""Which parameters are weights: chosen by the role they play, not by a name that contains "weight".
+
+The weights of convolutions and linear layers count, and so do the factors of `OneWayConv` (they live in
+convolutions of its own); biases, norms and frozen stencils do not.
+"""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+WEIGHTED = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+)
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Say whether a dotted name, or a module that holds it, matches one of the shell-style patterns."""
+    parts = name.split(".")
+    owners = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return any(fnmatchcase(owner, pattern) for owner in owners for pattern in patterns)
+
+
+def select(names: Sequence[str], include: Sequence[str] | None, exclude: Sequence[str] | None) -> list[str]:
+    """Return the `names` matching `include` (all if None) and not `exclude`.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches none of the names.
+    """
+    for flag, patterns in (("include", include or ()), ("exclude", exclude or ())):
+        for pattern in patterns:
+            if not any(matches(name, [pattern]) for name in names):
+                raise ValueError(
+                    f"{flag}: {pattern!r} matches none of the layers; known are {', '.join(names) or 'none'}"
+                )
+    wanted = [name for name in names if include is None or matches(name, include)]
+    return [name for name in wanted if not matches(name, exclude or ())]
+
+
+def prunable_parameters(
+    model: nn.Module, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None
+) -> dict[str, nn.Parameter]:
+    """Return the trainable weights of the model's convolutions and linear layers, by name.
+
+    Parameters
+    ----------
+    include, exclude
+        Shell-style patterns of parameter or module names, e.g. `["blocks.*"]`; a shared weight has the name
+        under which it is met first.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left to prune, a pattern matches nothing, or a weight is computed from other
+        parameters (`torch.nn.utils.parametrize`) and so cannot be masked.
+    """
+    weights: dict[str, nn.Parameter] = {}
+    for prefix, module in model.named_modules():
+        if not isinstance(module, WEIGHTED):
+            continue
+        name = f"{prefix}.weight" if prefix else "weight"
+        weight = module._parameters.get("weight")
+        if weight is None:
+            raise ValueError(f"{name} is computed from other parameters; remove its parametrization first")
+        if weight.requires_grad and not any(weight is known for known in weights.values()):
+            weights[name] = weight
+    chosen = select(list(weights), include, exclude)
+    if not chosen:
+        raise ValueError(
+            "model: found no trainable convolution or linear weight to prune; check include and exclude"
+        )
+    return {name: weights[name] for name in chosen}
