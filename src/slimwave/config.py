@@ -73,12 +73,11 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     try:
         values = parser.parse_args(arguments)
         parsed = parser.instantiate(values)
+        return config_class(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(config_class)})
     except ArgumentError as error:
         raise UsageError(_short(str(error.message), name)) from error
     except (ValueError, TypeError) as error:
         raise UsageError(_short(str(error), name)) from error
-    fields = {f.name for f in dataclasses.fields(config_class)}
-    return config_class(**{key: getattr(parsed, key) for key in fields})
 
 
 def _dataclass_in(annotation: Any) -> Any:
