@@ -14,7 +14,7 @@ def per_axis(name: str, value: PerAxis, axes: int, *, minimum: int) -> tuple[int
     ValueError
         If a sequence has another length than `axes`, or an entry is too small or not a whole number.
     """
-    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
     if len(values) != axes:
         raise ValueError(f"{name}: expected one integer or {axes} (one per axis), got {value!r}")
     if any(not isinstance(v, int) or isinstance(v, bool) or v < minimum for v in values):

@@ -62,9 +62,9 @@ def make_conv(
         remedy = "give rank=R, the number of terms" if rank is None else "leave rank out, or choose conv='cp'"
         raise ValueError(f"rank: got {rank} with conv={conv!r}; {remedy}")
     settings: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
+        "stride": per_axis("stride", stride, axes, minimum=1),
+        "padding": padding if isinstance(padding, str) else per_axis("padding", padding, axes, minimum=0),
+        "dilation": per_axis("dilation", dilation, axes, minimum=1),
         "bias": bias,
         "padding_mode": padding_mode,
     }

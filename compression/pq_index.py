@@ -6,9 +6,9 @@ For d weights w and 0 < p ≤ 1 ≤ q, p < q (Definition 1),
 
 It is 0 when all weights are equally large and reaches the upper bound when one weight holds everything.  It
 has the six properties expected of a measure of sparsity: scale invariance, cloning, Robin Hood, rising tide,
-Bill Gates and babies.  It also says how many weights are worth keeping (Theorem 2): to stay within a factor
-η of the q-norm, at least m of the d must remain; `retained_lower_bound` gives m, `prune_count` the number
-that SAP removes (Algorithm 1).
+Bill Gates and babies.  It also says how many weights must be kept (Theorem 2): if the pruned weights may hold
+at most η times the Σ|w|^p of the kept ones, at least m of the d must stay.  `retained_lower_bound` gives m,
+`prune_count` the number that SAP removes (Algorithm 1).
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def _broadcast_mask(w: Tensor, mask: Tensor | None) -> Tensor:
 def retained_lower_bound(index: Tensor, d: Tensor, p: float, q: float, eta: float) -> Tensor:
     """Return m = ⌈d (1+η)^{−q/(q−p)} (1−I)^{pq/(q−p)}⌉, the weights that must remain (Theorem 2).
 
-    `index` and `d` have one entry per group; `eta` ≥ 0 is the share of the norm that may be lost.
+    `index` and `d` have one entry per group; `eta` ≥ 0 bounds Σ|w|^p of the pruned over that of the kept.
     """
     share = (1.0 + eta) ** (-q / (q - p)) * (1.0 - index).pow(p * q / (q - p))
     return torch.ceil(d * share - SLACK).to(torch.int64)

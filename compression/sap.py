@@ -84,7 +84,7 @@ class SAPPruner:
     p, q
         Exponents of the PQ Index, 0 < p ≤ 1 ≤ q, p < q.
     eta
-        Share η ≥ 0 of the q-norm that a round may lose; larger prunes faster.
+        Bound η ≥ 0 on Σ|w|^p of the pruned weights over that of the kept ones; larger prunes faster.
     gamma
         Factor γ > 0 on the share that the index allows to prune.
     beta
