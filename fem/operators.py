@@ -1,0 +1,187 @@
+"""The semi-discrete wave operator L = M⁻¹K of one medium, in the storage that its mesh allows.
+
+K is the stiffness of ∫ c² ∇u·∇v, M the diagonal mass of the GLL collocation; u_tt = −L u. Rows of nodes
+held at zero (Dirichlet) are empty, so that these nodes stay at zero. An operator fixes the layout of
+its states: with a frame of zeros on tensor grids (`StencilOperator`), the plain nodal vector elsewhere
+(`SparseOperator`).
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import DTypeLike, NDArray
+
+from slimwave.fem import kernels
+from slimwave.fem.assembly import stiffness_matrix
+from slimwave.fem.gll import Array
+from slimwave.fem.space import GLLSpace
+from slimwave.fem.structured import TensorGrid, stiffness_diagonals
+
+State = NDArray[Any]
+
+
+class WaveOperator(ABC):
+    """L = M⁻¹K acting on states of one floating-point type.
+
+    Attributes
+    ----------
+    dtype
+        Type of the states.
+    mass
+        Diagonal mass in the layout of the states, float64, zero in a frame.
+    """
+
+    dtype: np.dtype[Any]
+    mass: Array
+
+    @abstractmethod
+    def state(self, nodal: Array) -> State:
+        """Bring nodal values (n_nodes,) into the layout and type of the states."""
+
+    @abstractmethod
+    def nodal(self, state: State) -> State:
+        """Bring a state back to nodal values (n_nodes,)."""
+
+    @abstractmethod
+    def update(self, y: State, x: State, out: State, a: float, b: float, s: float) -> None:
+        """In place, out ← a·x + b·out − s·L y. `out` may be `x`, but not `y`."""
+
+    @abstractmethod
+    def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
+        """Take `count` steps u⁺ = 2u − u⁻ − Δt² L u in place; return the newest and the previous state."""
+
+    @abstractmethod
+    def lax_wendroff(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
+        """Take `count` steps u⁺ = 2u − u⁻ − Δt² L (u − Δt²/12 L u) in place, like `leapfrog`."""
+
+    def apply(self, state: State) -> State:
+        """L applied to a state."""
+        out = np.zeros_like(state)
+        self.update(state, state, out, 0.0, 0.0, -1.0)
+        return out
+
+    def inner(self, left: State, right: State) -> float:
+        """Mass-weighted inner product, summed in float64."""
+        return float(np.sum(self.mass * left * right))
+
+    def energy(self, u: State, v: State) -> float:
+        """Energy ½ (vᵀMv + uᵀKu)."""
+        return 0.5 * (self.inner(v, v) + self.inner(u, self.apply(u)))
+
+
+class StencilOperator(WaveOperator):
+    """L by diagonals on a tensor grid; states have shape (nx + 2p, ny + 2p) with a frame of zeros.
+
+    Parameters
+    ----------
+    grid
+        The nodes.
+    diagonals
+        Shape (nx, 4p + 1, ny), see `structured.stiffness_diagonals`.
+    dtype
+        float32 or float64.
+    """
+
+    def __init__(self, grid: TensorGrid, diagonals: Array, dtype: DTypeLike = np.float64):
+        self.dtype = np.dtype(dtype)
+        self.mass = np.pad(grid.mass, grid.x.order)
+        self._grid = grid
+        self._diagonals = np.ascontiguousarray(diagonals, dtype=self.dtype)
+        self._reach = (0,) * grid.x.order
+
+    def state(self, nodal: Array) -> State:
+        """Nodal values on the grid, framed by zeros."""
+        return np.pad(nodal[self._grid.numbers].astype(self.dtype), self._grid.x.order)
+
+    def nodal(self, state: State) -> State:
+        """Nodal values in the numbering of the basis."""
+        p = self._grid.x.order
+        values = np.empty(self._grid.numbers.size, state.dtype)
+        values[self._grid.numbers] = state[p:-p, p:-p]
+        return values
+
+    def update(self, y: State, x: State, out: State, a: float, b: float, s: float) -> None:
+        """See `WaveOperator.update`."""
+        real = self.dtype.type
+        kernels.stencil_update(self._diagonals, y, x, out, real(a), real(b), real(s), self._reach)
+
+    def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
+        """See `WaveOperator.leapfrog`."""
+        return kernels.stencil_leapfrog(self._diagonals, u, old, self.dtype.type(step**2), count, self._reach)
+
+    def lax_wendroff(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
+        """See `WaveOperator.lax_wendroff`."""
+        step2 = self.dtype.type(step**2)
+        scratch = np.zeros_like(u)
+        return kernels.stencil_lax_wendroff(self._diagonals, u, old, scratch, step2, count, self._reach)
+
+
+class SparseOperator(WaveOperator):
+    """L in compressed sparse rows; states are nodal vectors (n_nodes,).
+
+    Parameters
+    ----------
+    matrix
+        L, shape (n_nodes, n_nodes).
+    mass
+        Diagonal mass, shape (n_nodes,).
+    dtype
+        float32 or float64.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, mass: Array, dtype: DTypeLike = np.float64):
+        self.dtype = np.dtype(dtype)
+        self.mass = mass
+        # Unsigned indices spare the compiled loop the test for negative ones.
+        starts, columns = matrix.indptr.astype(np.uint32), matrix.indices.astype(np.uint32)
+        self._rows = (starts, columns, matrix.data.astype(self.dtype))
+
+    def state(self, nodal: Array) -> State:
+        """Nodal values in the type of the states."""
+        return nodal.astype(self.dtype)
+
+    def nodal(self, state: State) -> State:
+        """Return a copy of the state."""
+        return state.copy()
+
+    def update(self, y: State, x: State, out: State, a: float, b: float, s: float) -> None:
+        """See `WaveOperator.update`."""
+        real = self.dtype.type
+        kernels.sparse_update(*self._rows, y, x, out, real(a), real(b), real(s))
+
+    def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
+        """See `WaveOperator.leapfrog`."""
+        return kernels.sparse_leapfrog(*self._rows, u, old, self.dtype.type(step**2), count)
+
+    def lax_wendroff(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
+        """See `WaveOperator.lax_wendroff`."""
+        step2 = self.dtype.type(step**2)
+        return kernels.sparse_lax_wendroff(*self._rows, u, old, np.zeros_like(u), step2, count)
+
+
+def build_operator(
+    space: GLLSpace, squared_speed: Array, held: NDArray[np.int64], dtype: DTypeLike = np.float64
+) -> WaveOperator:
+    """Assemble L for one medium.
+
+    Parameters
+    ----------
+    space
+        The discrete space; its grid, if any, decides the storage.
+    squared_speed
+        c² at the nodes, shape (n_nodes,).
+    held
+        Nodes held at zero.
+    """
+    free = np.ones(space.n_nodes)
+    free[held] = 0.0
+    if space.grid is not None:
+        diagonals = stiffness_diagonals(space.grid, squared_speed[space.grid.numbers])
+        diagonals *= free[space.grid.numbers][:, None, :]
+        return StencilOperator(space.grid, diagonals, dtype)
+    stiffness = stiffness_matrix(space.basis, squared_speed[space.basis.element_dofs].T)
+    matrix = sp.diags(free / space.mass) @ stiffness @ sp.diags(free)
+    matrix.eliminate_zeros()
+    return SparseOperator(matrix.tocsr(), space.mass, dtype)
