@@ -234,23 +234,29 @@ class SplitsConfig:
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """Everything ``slimwave generate`` needs. All but ``output`` and ``workers`` define the data.
+    """Everything ``slimwave generate`` needs. Output, workers, overwrite and device do not change the data.
 
     Parameters
     ----------
     output
         Folder of the dataset; created, or continued if it holds an unfinished run of the same settings.
+    workers
+        Worker processes.
+    overwrite
+        Delete an earlier dataset in ``output`` instead of continuing it.
+    device
+        ``auto`` or ``cpu``: the finite elements run on the processor.
     seed
         Seed of the scenarios.
-    workers
-        Worker processes. The data do not depend on it.
     trajectories_per_shard
         Trajectories per HDF5 file: the unit of work, of durability and of resuming.
     """
 
     output: Path = Path("runs/data")
-    seed: int = 0
     workers: int = 1
+    overwrite: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
     domain: DomainConfig = field(default_factory=DomainConfig)
     medium: MediumConfig = field(default_factory=MediumConfig)
     pulses: PulseConfig = field(default_factory=PulseConfig)
@@ -261,6 +267,10 @@ class GenerateConfig:
     trajectories_per_shard: int = 6
 
     def __post_init__(self) -> None:
+        if self.device == "cuda":
+            raise ValueError(
+                "--device: expected auto or cpu, got cuda: the finite elements run on the processor"
+            )
         _at_least("seed", self.seed, 0)
         _at_least("workers", self.workers, 1)
         _at_least("trajectories_per_shard", self.trajectories_per_shard, 1)

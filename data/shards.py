@@ -23,7 +23,7 @@ from slimwave.data.scenarios import GenerateConfig, Split
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 REGENERATE = "delete the file and run 'slimwave generate' again with the same settings"
-NOT_DATA = ("output", "workers")
+NOT_DATA = ("output", "workers", "overwrite", "device")
 """Settings that do not define the data."""
 
 SHARD_NAME = re.compile(r"data/(train|valid|test|ood)/wave2d_\1_\d{5,}\.hdf5")

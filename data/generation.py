@@ -1,0 +1,317 @@
+"""From a configuration to a dataset folder: durable, resumable, the same on any number of processes.
+
+>>> from slimwave.data.scenarios import GenerateConfig
+>>> summary = generate(GenerateConfig(output="runs/data", workers=2))  # doctest: +SKIP
+
+A shard is the unit of work: a process solves its trajectories, writes the file durably and reports its hash,
+which goes into the manifest. Killed at any moment, the folder holds finished shards and at worst a temporary
+file; the same call continues with what is missing and ends with the same bytes.
+"""
+
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from slimwave import __version__
+from slimwave.data.durable import remove_parts, write_bytes
+from slimwave.data.guard import open_guarded
+from slimwave.data.processes import run_tasks
+from slimwave.data.run_folders import RunFolder, require_writable
+from slimwave.data.scenarios import SPLITS, GenerateConfig, Scenario, Split, draw_scenario
+from slimwave.data.schema import Trajectory, read_header, shard_image
+from slimwave.data.shards import (
+    MANIFEST,
+    DatasetError,
+    Manifest,
+    ShardEntry,
+    data_settings,
+    hash_of,
+    sha256_of,
+    shard_file,
+)
+from slimwave.data.statistics import write_statistics
+from slimwave.fem.meshes import rectangle
+from slimwave.fem.solver import WaveSolver
+from slimwave.fem.space import GLLSpace
+
+
+@dataclass(frozen=True)
+class GenerationSummary:
+    """What a call of :func:`generate` did.
+
+    Attributes
+    ----------
+    root
+        Dataset folder.
+    trajectories, shards
+        Size of the finished dataset.
+    new_trajectories
+        Trajectories that this call solved; the others were there already.
+    bytes
+        Size of all shards.
+    cpu_seconds
+        Process time of this call's solutions, over all processes.
+    config_hash
+        SHA-256 of the settings that define the data.
+    """
+
+    root: Path
+    trajectories: int
+    shards: int
+    new_trajectories: int
+    bytes: int
+    cpu_seconds: float
+    config_hash: str
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to be made: trajectories ``first … first + trajectories − 1`` of a split."""
+
+    split: Split
+    file: str
+    first: int
+    trajectories: int
+
+    @property
+    def indices(self) -> range:
+        """Places of the trajectories in their split."""
+        return range(self.first, self.first + self.trajectories)
+
+
+def generate(config: GenerateConfig, *, progress: bool = False) -> GenerationSummary:
+    """Generate a dataset, or continue the unfinished one of the same settings in ``config.output``.
+
+    Parameters
+    ----------
+    config
+        What to generate. With ``workers > 1`` a script needs the guard ``if __name__ == "__main__":``.
+    progress
+        Show a bar with throughput and remaining time on standard error.
+
+    Raises
+    ------
+    OSError
+        If the output folder cannot be written (found before any work), or the disk is full; finished shards
+        stay.
+    ValueError
+        If the folder holds something else.
+    RuntimeError
+        If a worker process died.
+    """
+    folder = RunFolder.prepare(
+        config.output,
+        command="generate",
+        config=config,
+        existing="overwrite" if config.overwrite else "resume",
+        may_differ=("workers", "overwrite", "device"),
+    )
+    for split in SPLITS:
+        require_writable(folder.path / "data" / split)
+    remove_parts(folder.path)
+    tasks = shard_tasks(config)
+    manifest = _finished(folder.path, config, tasks)
+    there = {entry.file for entry in manifest.shards}
+    missing = [task for task in tasks if task.file not in there]
+    seconds = 0.0
+    solve = partial(_make_shard, config)
+    with (
+        _bar(tasks, missing, shown=progress) as bar,
+        closing(run_tasks(solve, missing, config.workers)) as made,
+    ):
+        for entry, cpu_seconds in made:
+            manifest = replace(manifest, shards=(*manifest.shards, entry))
+            manifest.write(folder.path)
+            folder.log(file=entry.file, trajectories=entry.trajectories, cpu_seconds=cpu_seconds)
+            seconds += cpu_seconds
+            bar.update(entry.trajectories)
+    if not manifest.complete:
+        write_statistics(folder.path, manifest)
+        manifest = replace(manifest, complete=True)
+        manifest.write(folder.path)
+    summary = GenerationSummary(
+        root=folder.path,
+        trajectories=_count(tasks),
+        shards=len(tasks),
+        new_trajectories=_count(missing),
+        bytes=sum(entry.size for entry in manifest.shards),
+        cpu_seconds=seconds,
+        config_hash=manifest.config_hash,
+    )
+    folder.finish(**vars(summary))
+    return summary
+
+
+def shard_tasks(config: GenerateConfig) -> list[ShardTask]:
+    """Return the shards of a dataset, split by split."""
+    size = config.trajectories_per_shard
+    return [
+        ShardTask(
+            split, shard_file(split, number), first, min(size, config.split(split).trajectories - first)
+        )
+        for split in SPLITS
+        for number, first in zip(count(), range(0, config.split(split).trajectories, size), strict=False)
+    ]
+
+
+def solve_scenario(
+    scenario: Scenario,
+    config: GenerateConfig,
+    *,
+    snapshots: int,
+    elements: tuple[int, int] | None = None,
+    order: int | None = None,
+) -> Trajectory:
+    """Solve one scenario by finite elements and sample it on the grid.
+
+    Parameters
+    ----------
+    scenario
+        Medium, initial field and walls.
+    config
+        Domain, grid, macro step and solver.
+    snapshots
+        Number of snapshots, the initial state included; snapshot k is at time k · ``config.time.step``.
+    elements, order
+        Another discretisation than ``config.solver``, for a coarser baseline or a finer reference.
+    """
+    solver_config, domain = config.solver, config.domain
+    space = _space(
+        domain.width, domain.height, elements or solver_config.elements, order or solver_config.order
+    )
+    started = time.process_time()
+    solver = WaveSolver(space, wave_speed=scenario.wave_speed, boundaries=scenario.walls)
+    solver.operator(solver_config.dtype)
+    set_up = time.process_time()
+    solution = solver.run(
+        scenario.u0,
+        times=config.time.step * np.arange(snapshots, dtype=np.float64),
+        grid=(domain.nx, domain.ny),
+        dtype=solver_config.dtype,
+    )
+    solved = time.process_time()
+    return Trajectory(
+        times=solution.times,
+        x=solution.x,
+        y=solution.y,
+        u=solution.u.astype(np.float32),
+        v=solution.v.astype(np.float32),
+        c=scenario.wave_speed(solution.x[:, None], solution.y[None, :]).astype(np.float32),
+        walls=np.array(scenario.wall_signs, dtype=np.float32),
+        energy=np.asarray(solution.energy, dtype=np.float64),
+        parameters=scenario.parameters,
+        setup_cpu_seconds=set_up - started,
+        solve_cpu_seconds=solved - set_up,
+    )
+
+
+@lru_cache(maxsize=4)
+def _space(width: float, height: float, elements: tuple[int, int], order: int) -> GLLSpace:
+    """Return the finite-element space, set up once per process: media come and go, the mesh stays."""
+    return GLLSpace(rectangle(width, height, elements), order)
+
+
+def _make_shard(config: GenerateConfig, task: ShardTask) -> tuple[ShardEntry, float]:
+    """Solve the trajectories of a shard and write it; return its manifest entry and the process time."""
+    snapshots = config.split(task.split).snapshots
+    solved = [
+        solve_scenario(draw_scenario(config, task.split, index), config, snapshots=snapshots)
+        for index in task.indices
+    ]
+    image = shard_image(
+        solved, split=task.split, indices=task.indices, config_hash=hash_of(data_settings(config))
+    )
+    path = config.output / task.file
+    write_bytes(path, image)
+    speeds = min(float(one.c.min()) for one in solved), max(float(one.c.max()) for one in solved)
+    return _entry(path, task, snapshots, speeds), sum(one.cpu_seconds for one in solved)
+
+
+def _entry(path: Path, task: ShardTask, snapshots: int, speeds: tuple[float, float]) -> ShardEntry:
+    return ShardEntry(
+        file=task.file,
+        split=task.split,
+        first=task.first,
+        trajectories=task.trajectories,
+        snapshots=snapshots,
+        wave_speed=speeds,
+        size=path.stat().st_size,
+        sha256=sha256_of(path),
+    )
+
+
+def _finished(root: Path, config: GenerateConfig, tasks: Iterable[ShardTask]) -> Manifest:
+    """Return a manifest of the shards that are there and whole; the others will be made again."""
+    settings = data_settings(config)
+    manifest = Manifest(__version__, settings)
+    if (root / MANIFEST).is_file():
+        manifest = Manifest.read(root)
+        _require_continuable(root, manifest, settings)
+    listed = {entry.file: entry for entry in manifest.shards}
+    kept = [
+        entry
+        for task in tasks
+        if (root / task.file).is_file()
+        and (entry := listed.get(task.file) or _unlisted(root, config, task)) is not None
+        and sha256_of(root / task.file) == entry.sha256
+    ]
+    whole = len(kept) == len(listed) and manifest.complete
+    return replace(manifest, shards=tuple(kept), complete=whole)
+
+
+def _require_continuable(root: Path, manifest: Manifest, settings: dict[str, object]) -> None:
+    if manifest.config_hash != hash_of(settings):
+        raise DatasetError(
+            root / MANIFEST,
+            "dataset of other settings",
+            f"config_hash {hash_of(settings)[:12]}…",
+            f"{manifest.config_hash[:12]}…",
+            "choose another --output, or --overwrite",
+        )
+    if not manifest.complete and manifest.version != __version__:
+        raise DatasetError(
+            root / MANIFEST,
+            "unfinished dataset of another version of slimwave",
+            __version__,
+            manifest.version,
+            "finish it with that version, or --overwrite",
+        )
+
+
+def _unlisted(root: Path, config: GenerateConfig, task: ShardTask) -> ShardEntry | None:
+    """Take up a shard that was written just before a crash, before the manifest could list it."""
+    path = root / task.file
+    try:
+        with open_guarded(path) as file:
+            header = read_header(file, path)
+            c = file["t0_fields/c"][()]
+    except DatasetError:
+        return None
+    place = (header.split, header.indices, header.config_hash)
+    if place != (task.split, tuple(task.indices), hash_of(data_settings(config))):
+        return None
+    return _entry(path, task, header.snapshots, (float(c.min()), float(c.max())))
+
+
+def _bar(tasks: list[ShardTask], missing: list[ShardTask], *, shown: bool) -> "tqdm[Any]":
+    bar: tqdm[Any] = tqdm(
+        total=_count(tasks),
+        initial=_count(tasks) - _count(missing),
+        desc="generate",
+        unit="trajectory",
+        disable=not shown,
+        dynamic_ncols=True,
+    )
+    return bar
+
+
+def _count(tasks: Iterable[ShardTask]) -> int:
+    return sum(task.trajectories for task in tasks)

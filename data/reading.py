@@ -1,0 +1,202 @@
+"""What a finished dataset holds, and its shards as checked open files.
+
+>>> info = dataset_info("runs/data")  # doctest: +SKIP
+>>> info.splits["train"].trajectories, info.macro_step  # doctest: +SKIP
+(96, 0.02)
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from slimwave.data.guard import open_file
+from slimwave.data.plain import build
+from slimwave.data.run_folders import read_yaml
+from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
+from slimwave.data.schema import FIELDS, ShardHeader, read_header
+from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry
+
+STATS = "stats.yaml"
+FIELD_KEYS = ("mean", "std", "rms")
+DELTA_KEYS = ("mean_delta", "std_delta", "rms_delta")
+
+Stats = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """Size of a split: trajectories, and snapshots per trajectory."""
+
+    trajectories: int
+    snapshots: int
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a finished dataset holds.
+
+    Attributes
+    ----------
+    root
+        Dataset folder.
+    config
+        The settings it was generated with (``output`` is ``root``).
+    splits
+        Size of each split.
+    stats
+        Statistics of the training split: ``stats["std"]["u"]``; keys mean, std and rms of u, v and c, and
+        mean_delta, std_delta and rms_delta of the change of u and v between two snapshots.
+    max_speed
+        Largest wave speed on the grid in any split.
+    """
+
+    root: Path
+    config: GenerateConfig
+    splits: dict[Split, SplitInfo]
+    stats: Stats
+    max_speed: float
+    manifest: Manifest
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Nodes (nx, ny)."""
+        return self.config.domain.nx, self.config.domain.ny
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Grid spacing (dx, dy), in units of length."""
+        return spacing(self.config)
+
+    @property
+    def macro_step(self) -> float:
+        """Time between two snapshots."""
+        return self.config.time.step
+
+    def shards(self, split: str) -> tuple[ShardEntry, ...]:
+        """Return the shards of a split in the order of their trajectories.
+
+        Raises
+        ------
+        ValueError
+            For an unknown split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}")
+        return shards_of(self.manifest, split)
+
+
+def dataset_info(root: Path | str) -> DatasetInfo:
+    """Read what a dataset holds from its manifest and statistics.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no dataset at ``root``.
+    DatasetError
+        If the dataset is unfinished or its manifest or statistics are damaged.
+    """
+    root = Path(root)
+    manifest = Manifest.read(root)
+    config = manifest_config(root, manifest)
+    if not manifest.complete:
+        raise DatasetError(
+            root,
+            f"unfinished dataset, {len(manifest.shards)} shards so far",
+            remedy="run the same 'slimwave generate' again, which continues it",
+        )
+    splits = {
+        name: SplitInfo(config.split(name).trajectories, config.split(name).snapshots) for name in SPLITS
+    }
+    max_speed = max(entry.wave_speed[1] for entry in manifest.shards)
+    return DatasetInfo(root, config, splits, read_stats(root), max_speed, manifest)
+
+
+def manifest_config(root: Path, manifest: Manifest) -> GenerateConfig:
+    """Return the settings in a manifest as a :class:`GenerateConfig`.
+
+    Raises
+    ------
+    DatasetError
+        If they are not settings of this version.
+    """
+    try:
+        return build(GenerateConfig, {**manifest.config, "output": str(root)})
+    except ValueError as error:
+        raise DatasetError(root / MANIFEST, f"settings not understood ({error})") from error
+
+
+def shards_of(manifest: Manifest, split: str) -> tuple[ShardEntry, ...]:
+    """Return the listed shards of a split in the order of their trajectories."""
+    listed = [entry for entry in manifest.shards if entry.split == split]
+    return tuple(sorted(listed, key=lambda entry: entry.first))
+
+
+def spacing(config: GenerateConfig) -> tuple[float, float]:
+    """Grid spacing (dx, dy), in units of length."""
+    domain = config.domain
+    return domain.width / (domain.nx - 1), domain.height / (domain.ny - 1)
+
+
+def open_shard(root: Path, entry: ShardEntry, config: GenerateConfig) -> tuple[h5py.File, ShardHeader]:
+    """Open a listed shard for reading; the caller closes it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is gone.
+    DatasetError
+        If it is damaged, hostile, or not the shard that the manifest lists.
+    """
+    path = root / entry.file
+    file = open_file(path)
+    try:
+        header = read_header(file, path)
+        _require_listed(path, header, entry, config)
+    except BaseException:
+        file.close()
+        raise
+    return file, header
+
+
+def _require_listed(path: Path, header: ShardHeader, entry: ShardEntry, config: GenerateConfig) -> None:
+    last = entry.first + entry.trajectories
+    pairs = {
+        "file size": (entry.size, path.stat().st_size),
+        "grid size": ((config.domain.nx, config.domain.ny), (header.nx, header.ny)),
+        "snapshots": (entry.snapshots, header.snapshots),
+        "split": (entry.split, header.split),
+        "trajectories": (tuple(range(entry.first, last)), header.indices),
+    }
+    for what, (expected, got) in pairs.items():
+        if expected != got:
+            raise DatasetError(path, f"{what} differs from the manifest", expected, got)
+
+
+def read_stats(root: Path) -> Stats:
+    """Read and check ``stats.yaml``.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing, damaged or incomplete.
+    """
+    path = root / STATS
+    if not path.is_file():
+        raise DatasetError(path, "missing file")
+    try:
+        stats = read_yaml(path)
+    except ValueError as error:
+        raise DatasetError(path, "not readable as YAML") from error
+    for key in (*FIELD_KEYS, *DELTA_KEYS):
+        for name in FIELDS if key in DELTA_KEYS else (*FIELDS, "c"):
+            _require_number(path, stats, key, name)
+    return stats
+
+
+def _require_number(path: Path, stats: Stats, key: str, name: str) -> None:
+    values = stats.get(key)
+    value = values.get(name) if isinstance(values, dict) else None
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise DatasetError(path, f"{key}: {name}", "a finite number", value)

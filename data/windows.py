@@ -1,0 +1,236 @@
+"""Windows of trajectories for training, and whole trajectories for rollouts.
+
+>>> windows = WaveWindows("runs/data", "train", horizon=4)  # doctest: +SKIP
+>>> loader = torch.utils.data.DataLoader(windows, batch_size=8, shuffle=True)  # doctest: +SKIP
+>>> next(iter(loader))["targets"].shape  # doctest: +SKIP
+torch.Size([8, 4, 2, 64, 64])
+"""
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
+from slimwave.data.schema import FIELDS
+from slimwave.data.shards import ShardEntry
+
+__all__ = ["DatasetInfo", "Trajectories", "WaveWindows", "dataset_info", "load_trajectories"]
+
+MOST_OPEN = 64
+"""Shards that one process keeps open."""
+
+
+class WaveWindows(Dataset[dict[str, Tensor]]):
+    """Every window of ``horizon + 1`` states of a split.
+
+    Window i starts at snapshot ``i % windows_per_trajectory`` of trajectory ``i // windows_per_trajectory``.
+    Each item is a dict of float32 tensors:
+
+    ``state``
+        (2, nx, ny): u and v at the start
+    ``targets``
+        (horizon, 2, nx, ny): the states ``stride``, 2 · ``stride``, … snapshots later
+    ``wave_speed``
+        (1, nx, ny)
+    ``walls``
+        (4,): −1 Dirichlet, +1 Neumann, for left, right, bottom, top
+
+    Parameters
+    ----------
+    root
+        Dataset folder.
+    split
+        ``train``, ``valid``, ``test`` or ``ood``.
+    horizon
+        Number of target states.
+    stride
+        Snapshots between two states of a window.
+    in_memory
+        Read the whole split once. Otherwise files are opened lazily, in each process by itself, and memory
+        does not grow with the dataset.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no dataset.
+    DatasetError
+        If it is unfinished or damaged.
+    ValueError
+        If the trajectories are shorter than a window.
+    """
+
+    def __init__(
+        self, root: Path | str, split: str, *, horizon: int = 1, stride: int = 1, in_memory: bool = False
+    ) -> None:
+        if min(horizon, stride) < 1:
+            raise ValueError(f"horizon and stride: expected at least 1, got {horizon} and {stride}")
+        self.info = dataset_info(root)
+        self.split, self.horizon, self.stride = split, horizon, stride
+        self.shards = self.info.shards(split)
+        _require_snapshots(self.info, split, horizon * stride + 1, f"horizon {horizon} × stride {stride}")
+        self.windows_per_trajectory = self.shards[0].snapshots - horizon * stride
+        self._files = _OpenShards(self.info)
+        self._memory = _states(load_trajectories(root, split)) if in_memory else None
+
+    def __len__(self) -> int:
+        return self.windows_per_trajectory * sum(entry.trajectories for entry in self.shards)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"window {index}: expected an index below {len(self)}")
+        trajectory, start = divmod(index % len(self), self.windows_per_trajectory)
+        window = slice(start, start + self.horizon * self.stride + 1, self.stride)
+        states, wave_speed, walls = (
+            self._read(trajectory, window) if self._memory is None else _cut(self._memory, trajectory, window)
+        )
+        return {"state": states[0], "targets": states[1:], "wave_speed": wave_speed[None], "walls": walls}
+
+    def _read(self, trajectory: int, window: slice) -> tuple[Tensor, Tensor, Tensor]:
+        entry = self.shards[bisect_right([shard.first for shard in self.shards], trajectory) - 1]
+        row = trajectory - entry.first
+        fields, walls = self._files.get(entry)
+        states = np.empty((self.horizon + 1, len(FIELDS), *self.info.grid), dtype=np.float32)
+        for channel, name in enumerate(FIELDS):
+            fields[name].read_direct(states, np.s_[row, window], np.s_[:, channel])
+        wave_speed = torch.from_numpy(fields["c"][row])
+        return torch.from_numpy(states), wave_speed, torch.from_numpy(walls[row].copy())
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Whole trajectories of a split.
+
+    Attributes
+    ----------
+    u, v
+        Shape (n, T, nx, ny), float32.
+    c
+        Wave speed, (n, nx, ny), float32.
+    walls
+        (n, 4), float32: −1 Dirichlet, +1 Neumann, for left, right, bottom, top.
+    energy
+        Energy of the finite-element solution, (n, T), float64.
+    times, x, y
+        (T,), (nx,), (ny,), float64.
+    """
+
+    u: Tensor
+    v: Tensor
+    c: Tensor
+    walls: Tensor
+    energy: Tensor
+    times: Tensor
+    x: Tensor
+    y: Tensor
+
+
+def load_trajectories(
+    root: Path | str, split: str, limit: int | None = None, snapshots: int | None = None
+) -> Trajectories:
+    """Read whole trajectories into memory.
+
+    Parameters
+    ----------
+    root, split
+        Dataset folder and split.
+    limit
+        Read the first ``limit`` trajectories, or all if there are fewer; None reads all.
+    snapshots
+        Read the first ``snapshots`` of each; None reads all.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no dataset.
+    DatasetError
+        If it is unfinished or damaged.
+    ValueError
+        For an unknown split, or if more snapshots are asked for than exist.
+    """
+    info = dataset_info(root)
+    entries = info.shards(split)
+    available = sum(entry.trajectories for entry in entries)
+    count = available if limit is None else min(limit, available)
+    length = entries[0].snapshots if snapshots is None else snapshots
+    if min(count, length) < 1:
+        raise ValueError(f"limit and snapshots: expected at least 1, got {limit} and {snapshots}")
+    _require_snapshots(info, split, length, f"{length} snapshots")
+    u, v = (np.empty((count, length, *info.grid), np.float32) for _ in FIELDS)
+    c, walls = np.empty((count, *info.grid), np.float32), np.empty((count, 4), np.float32)
+    energy = np.empty((count, length))
+    for entry in entries:
+        rows = slice(entry.first, min(entry.first + entry.trajectories, count))
+        taken = rows.stop - rows.start
+        if taken < 1:
+            break
+        file, header = open_shard(info.root, entry, info.config)
+        with file:
+            fields = file["t0_fields"]
+            fields["u"].read_direct(u, np.s_[:taken, :length], np.s_[rows])
+            fields["v"].read_direct(v, np.s_[:taken, :length], np.s_[rows])
+            fields["c"].read_direct(c, np.s_[:taken], np.s_[rows])
+        walls[rows], energy[rows] = header.walls[:taken], header.energy[:taken, :length]
+    domain = info.config.domain
+    axes = (
+        info.macro_step * np.arange(length),
+        np.linspace(0.0, domain.width, domain.nx),
+        np.linspace(0.0, domain.height, domain.ny),
+    )
+    return Trajectories(*(torch.from_numpy(array) for array in (u, v, c, walls, energy, *axes)))
+
+
+class _OpenShards:
+    """Open shards of this process; a forked or pickled copy opens its own."""
+
+    def __init__(self, info: DatasetInfo) -> None:
+        self.info = info
+        self.owner = os.getpid()
+        self.files: dict[str, tuple[h5py.File, Any]] = {}
+
+    def get(self, entry: ShardEntry) -> tuple[dict[str, h5py.Dataset], Any]:
+        """Return the fields and the walls of a shard."""
+        if self.owner != os.getpid():
+            self.owner, self.files = os.getpid(), {}
+        if entry.file not in self.files:
+            self._open(entry)
+        return self.files[entry.file][1]
+
+    def _open(self, entry: ShardEntry) -> None:
+        if len(self.files) >= MOST_OPEN:
+            oldest, _ = self.files.pop(next(iter(self.files)))
+            oldest.close()
+        file, header = open_shard(self.info.root, entry, self.info.config)
+        fields = {name: file["t0_fields"][name] for name in (*FIELDS, "c")}
+        self.files[entry.file] = (file, (fields, header.walls))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"info": self.info, "owner": 0, "files": {}}
+
+
+def _states(data: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the states (n, T, 2, nx, ny), the wave speeds and the walls."""
+    return torch.stack([data.u, data.v], dim=2), data.c, data.walls
+
+
+def _cut(
+    memory: tuple[Tensor, Tensor, Tensor], trajectory: int, window: slice
+) -> tuple[Tensor, Tensor, Tensor]:
+    states, wave_speed, walls = memory
+    return states[trajectory, window], wave_speed[trajectory], walls[trajectory]
+
+
+def _require_snapshots(info: DatasetInfo, split: str, needed: int, asked: str) -> None:
+    available = info.shards(split)[0].snapshots
+    if needed > available:
+        raise ValueError(
+            f"{info.root}: {asked} needs {needed} snapshots, but the trajectories of split '{split}' have "
+            f"{available}; ask for less or generate with --splits.{split}.snapshots {needed}"
+        )
