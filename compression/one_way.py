@@ -122,10 +122,14 @@ class OneWayConv(nn.Module):
     def reset_parameters(self, kernel_std: float | None = None) -> None:
         """Draw new factors whose composed kernel has the variance of a dense layer's kernel.
 
-        Factors drawn as in single layers would shrink the signal four times over.  Here each axis filter
-        f_r is a random direction of length one, B has variance 1/C_in and A carries the rest:
+        Factors drawn as in single layers would shrink the signal four times over.  Here every factor vector
+        is a random direction of length one, and A carries the rest:
 
             Var K = R · Var A · ∏_j (1/k_j) · 1/C_in = kernel_std².
+
+        The directions of consecutive terms are orthogonal as long as there is room, so that together they
+        treat all channels and all wavelengths alike.  Independent directions have the same variance on
+        average, but in a deep network that average is made of a few huge and many tiny outcomes.
 
         Parameters
         ----------
@@ -135,11 +139,11 @@ class OneWayConv(nn.Module):
         """
         fan_in = self.in_channels * math.prod(self.kernel_size)
         std = 1.0 / math.sqrt(3.0 * fan_in) if kernel_std is None else kernel_std
-        self.mix_in.weight.normal_(0.0, 1.0 / math.sqrt(self.in_channels))
-        for axis_filter in self.axis_filters:
-            weight = cast("Tensor", axis_filter.weight).normal_()
-            weight.div_(weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.dim() - 1)))
-        self.mix_out.weight.normal_(0.0, std * math.sqrt(fan_in / self.rank))
+        _fill(self.mix_in.weight, _directions(self.rank, self.in_channels))
+        for axis_filter, k in zip(self.axis_filters, self.kernel_size, strict=True):
+            _fill(cast("Tensor", axis_filter.weight), _directions(self.rank, k))
+        length = std * math.sqrt(fan_in * self.out_channels / self.rank)
+        _fill(self.mix_out.weight, length * _directions(self.rank, self.out_channels).T)
         if self.mix_out.bias is not None:
             self.mix_out.bias.uniform_(-1.0 / math.sqrt(fan_in), 1.0 / math.sqrt(fan_in))
 
@@ -190,3 +194,16 @@ class OneWayConv(nn.Module):
     def extra_repr(self) -> str:
         """Describe the layer as `torch.nn.Conv2d` does."""
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, rank={self.rank}"
+
+
+def _fill(weight: Tensor, values: Tensor) -> None:
+    weight.copy_(values.reshape(weight.shape))
+
+
+def _directions(count: int, size: int) -> Tensor:
+    """Return `count` random unit vectors `(count, size)`; each run of `size` of them is orthogonal."""
+    runs = [
+        nn.init.orthogonal_(torch.empty(size, size, dtype=torch.float32))
+        for _ in range(math.ceil(count / size))
+    ]
+    return torch.cat(runs)[:count]

@@ -216,8 +216,8 @@ def test_masks_fill_even_where_weights_and_gradients_are_nan() -> None:
     model.weight.grad = torch.full((1, 4), math.nan)
     pruner.apply()
     pruner.mask_gradients()
-    assert float(model.weight[0, 0]) == 0.0
-    assert float(model.weight.grad[0, 0]) == 0.0
+    assert model.weight[0, 0].item() == 0.0
+    assert model.weight.grad[0, 0].item() == 0.0
 
 
 def test_masked_gradients_do_not_count_in_the_norm() -> None:
