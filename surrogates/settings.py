@@ -204,7 +204,7 @@ class SAPConfig:
     beta
         Largest share β of the surviving weights that one round may remove.
     scope
-        ``"global"``: one PQ Index over all prunable weights.
+        What is measured and pruned together: all weights, each layer, or each neuron.
     """
 
     p: float = 0.5
@@ -212,7 +212,7 @@ class SAPConfig:
     eta: float = 0.0
     gamma: float = 1.0
     beta: float = 0.9
-    scope: Literal["global"] = "global"
+    scope: Literal["global", "layer", "neuron"] = "global"
 
     def __post_init__(self) -> None:
         if not 0 < self.p <= 1 <= self.q or self.p >= self.q:

@@ -1,0 +1,237 @@
+"""The rollout job: forecast one trajectory, and say how good it is where a reference exists.
+
+>>> result = run_rollout(RolloutConfig(model="runs/full", data="runs/data", trajectory=3))  # doctest: +SKIP
+>>> result.valid_time  # doctest: +SKIP
+1.34
+
+The run folder keeps the fields in ``rollout.npz`` and one JSON line per macro step in ``log.jsonl``.
+"""
+
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from slimwave.data.durable import write_bytes
+from slimwave.data.run_folders import RunFolder
+from slimwave.surrogates.checkpoints import load_model
+from slimwave.surrogates.devices import cpu_threads, resolve_device
+from slimwave.surrogates.metrics import energy, relative_l2, valid_time, vrmse
+from slimwave.surrogates.runtimes import EagerRuntime, Latency, OnnxRuntime, Runtime, summarise_latency
+from slimwave.surrogates.settings import RolloutConfig
+from slimwave.surrogates.starts import Start, dataset_start, user_start
+from slimwave.surrogates.surrogate import Surrogate
+
+FIELDS_FILE = "rollout.npz"
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """A forecast of one trajectory over n macro steps, with a reference over the first m ≤ n of them.
+
+    Attributes
+    ----------
+    folder
+        Run folder.
+    times: (n + 1,)
+        Time since the start of the forecast.
+    x: (nx,), y: (ny,)
+        Coordinates of the grid.
+    forecast: (n + 1, 2, nx, ny)
+        u and v = ∂u/∂t, the start first.
+    reference: (m + 1, 2, nx, ny)
+        The finite-element solution, the start first.
+    wave_speed: (nx, ny)
+    walls: (4,)
+        −1 Dirichlet, +1 Neumann.
+    relative_l2, vrmse: (m, 2)
+        Errors of u and of v after macro steps 1 … m; empty without a reference.
+    valid_time
+        Time until which the relative L2 error of u stays at or below the threshold; None without a reference.
+    energy: (n + 1,), reference_energy: (m + 1,)
+        Energy on the grid.
+    latency
+        Time of one macro step.
+    runtime
+        What the steps ran on.
+    """
+
+    folder: Path
+    times: Array
+    x: Array
+    y: Array
+    forecast: Array
+    reference: Array
+    wave_speed: Array
+    walls: Array
+    relative_l2: Array
+    vrmse: Array
+    valid_time: float | None
+    energy: Array
+    reference_energy: Array
+    latency: Latency
+    runtime: str
+
+    def summary(self) -> dict[str, Any]:
+        """Plain numbers: errors of u at steps 1, 10, 50 and the last with a reference, and the rest."""
+        errors = self.relative_l2[:, 0]
+        steps = [step for step in dict.fromkeys((1, 10, 50, len(errors))) if 1 <= step <= len(errors)]
+        return {
+            "steps": len(self.times) - 1,
+            "reference_steps": len(errors),
+            "relative_l2": {str(step): float(errors[step - 1]) for step in steps},
+            "vrmse": {str(step): float(self.vrmse[step - 1, 0]) for step in steps},
+            "valid_time": self.valid_time,
+            "energy_ratio": float(self.energy[-1] / self.energy[0]) if self.energy[0] > 0 else None,
+            "latency_ms": {"median": self.latency.median, "p95": self.latency.p95},
+            "runtime": self.runtime,
+        }
+
+
+def run_rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
+    """Forecast one trajectory with a trained model.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model, the dataset or a file of the user's does not exist.
+    ValueError
+        If the start does not fit the model.
+    OSError
+        If the output folder cannot be written.
+    MissingExtraError
+        If ONNX Runtime is asked for and not installed.
+    """
+    device = resolve_device(config.device)
+    model = load_model(config.model)
+    start = (
+        dataset_start(config, model.task)
+        if config.initial is None
+        else user_start(config, model.task, model.reach)
+    )
+    steps = config.steps or len(start.reference)
+    if steps < 1:
+        raise ValueError(f"--start {config.start} is the last snapshot, nothing follows it; set --steps")
+    folder = RunFolder.prepare(
+        config.output,
+        command="rollout",
+        config=config,
+        existing="overwrite" if config.overwrite else "resume",
+    )
+    with cpu_threads(config.threads):
+        runtime = _runtime(config, model, start, device)
+        forecast, latency = timed_rollout(runtime, start.state.to(device), steps, progress=progress)
+    result = _judge(config, model, start, forecast, latency, folder.path)
+    _keep(result, folder)
+    return result
+
+
+def timed_rollout(
+    runtime: Runtime, state: Tensor, steps: int, *, progress: bool = False
+) -> tuple[Tensor, Latency]:
+    """Forecast one trajectory and time every macro step.
+
+    Parameters
+    ----------
+    state: (1, 2, nx, ny)
+
+    Returns
+    -------
+    forecast: (steps + 1, 2, nx, ny)
+        On the CPU, the start first.
+    latency
+        Over all steps, after one untimed step to warm up.
+    """
+    runtime(state)
+    states, wall, cpu = [state.cpu()], [], []
+    for _ in tqdm(range(steps), desc="rollout", unit="step", disable=not progress, dynamic_ncols=True):
+        _synchronise(state.device)
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
+        state = runtime(state)
+        _synchronise(state.device)
+        wall.append(time.perf_counter() - wall_start)
+        cpu.append(time.process_time() - cpu_start)
+        states.append(state.cpu())
+    return torch.cat(states), summarise_latency(wall, cpu)
+
+
+def _synchronise(device: torch.device) -> None:
+    """Wait for a GPU, which answers before it has computed."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _runtime(config: RolloutConfig, model: Surrogate, start: Start, device: torch.device) -> Runtime:
+    if config.runtime == "onnx":
+        return OnnxRuntime(model, start.wave_speed, start.walls, config.threads)
+    return EagerRuntime(model.to(device), start.wave_speed.to(device), start.walls.to(device))
+
+
+def _judge(
+    config: RolloutConfig, model: Surrogate, start: Start, forecast: Tensor, latency: Latency, folder: Path
+) -> RolloutResult:
+    steps = len(forecast) - 1
+    reference = start.reference[:steps]
+    compared = forecast[1 : len(reference) + 1]
+    errors = relative_l2(compared, reference)
+    complete = torch.cat([start.state, reference])
+    task = model.task
+    wave_speed = start.wave_speed[0, 0]
+    dx, dy = task.spacing
+    return RolloutResult(
+        folder=folder,
+        times=task.macro_step * np.arange(steps + 1),
+        x=dx * np.arange(wave_speed.shape[0]),
+        y=dy * np.arange(wave_speed.shape[1]),
+        forecast=forecast.numpy(),
+        reference=complete.numpy(),
+        wave_speed=wave_speed.numpy(),
+        walls=start.walls[0].numpy(),
+        relative_l2=errors.numpy(),
+        vrmse=vrmse(compared, reference).numpy(),
+        valid_time=float(valid_time(errors[:, 0], task.macro_step, config.threshold))
+        if len(errors)
+        else None,
+        energy=energy(forecast, wave_speed, task.spacing).numpy(),
+        reference_energy=energy(complete, wave_speed, task.spacing).numpy(),
+        latency=latency,
+        runtime=config.runtime,
+    )
+
+
+def _keep(result: RolloutResult, folder: RunFolder) -> None:
+    """Write the fields and finish the run folder; one log line per macro step."""
+    names = (
+        "times",
+        "x",
+        "y",
+        "forecast",
+        "reference",
+        "wave_speed",
+        "walls",
+        "relative_l2",
+        "vrmse",
+        "energy",
+    )
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: getattr(result, name) for name in names})
+    write_bytes(result.folder / FIELDS_FILE, buffer.getvalue())
+    for step in range(1, len(result.times)):
+        known = step <= len(result.relative_l2)
+        folder.log(
+            step=step,
+            time=result.times[step],
+            relative_l2=result.relative_l2[step - 1, 0] if known else None,
+            vrmse=result.vrmse[step - 1, 0] if known else None,
+            energy=result.energy[step],
+        )
+    folder.finish(**result.summary())

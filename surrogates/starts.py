@@ -1,0 +1,144 @@
+"""Where a forecast starts: a snapshot of a dataset, or the user's own field.
+
+Either way the start is checked against the model before a step is taken, and what is wrong is said by flag.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slimwave.data.windows import dataset_info, load_trajectories
+from slimwave.surrogates.settings import RolloutConfig
+from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.walls import SIDES, wall_mask, wall_signs
+
+REST = 1e-3
+"""Largest value on a Dirichlet wall, relative to the field's largest, that counts as zero."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The beginning of a forecast.
+
+    Attributes
+    ----------
+    state: (1, 2, nx, ny)
+    wave_speed: (1, 1, nx, ny)
+    walls: (1, 4)
+    reference: (m, 2, nx, ny)
+        States after macro steps 1 … m by finite elements; m = 0 for a user's own field.
+    """
+
+    state: Tensor
+    wave_speed: Tensor
+    walls: Tensor
+    reference: Tensor
+
+
+def dataset_start(config: RolloutConfig, task: WaveTask) -> Start:
+    """Take a snapshot of a dataset trajectory.
+
+    Raises
+    ------
+    ValueError
+        If the dataset is not one the model was made for, or there is no such trajectory or snapshot.
+    """
+    info = dataset_info(config.data)
+    task.require_same(info.spacing, info.macro_step, f"the dataset {config.data}")
+    split = info.splits[config.split]
+    _require_below("trajectory", config.trajectory, split.trajectories, f"trajectories in {config.split}")
+    _require_below("start", config.start, split.snapshots, f"snapshots in {config.split}")
+    data = load_trajectories(config.data, config.split, limit=config.trajectory + 1)
+    states = torch.stack([data.u[-1], data.v[-1]], dim=1)[config.start :]
+    return Start(states[:1], data.c[-1:, None], data.walls[-1:], states[1:])
+
+
+def user_start(config: RolloutConfig, task: WaveTask, reach: int) -> Start:
+    """Read the user's initial field, wave speed and walls.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    ValueError
+        If an array has the wrong shape or values, the field does not fit its walls, or the waves are too fast
+        for the model's reach.
+    """
+    assert config.initial is not None
+    state = _initial_state(_array("initial", config.initial))
+    wave_speed = _wave_speed(config.wave_speed, state.shape[-2:])
+    walls = wall_signs(asdict(config.walls))[None]
+    _require_rest_at_walls(state, walls)
+    _require_reach(float(wave_speed.max()), task, reach)
+    return Start(state, wave_speed, walls, state.new_empty(0, *state.shape[1:]))
+
+
+def _initial_state(field: Tensor) -> Tensor:
+    """State (1, 2, nx, ny) of u alone (nx, ny), at rest, or of u and u_t (2, nx, ny)."""
+    if field.ndim == 2:
+        return torch.stack([field, torch.zeros_like(field)])[None]
+    if field.ndim == 3 and field.shape[0] == 2:
+        return field[None]
+    raise ValueError(
+        f"--initial: expected an array of shape (nx, ny) for u or (2, nx, ny) for u and u_t, "
+        f"got {tuple(field.shape)}"
+    )
+
+
+def _wave_speed(source: float | Path, grid: torch.Size) -> Tensor:
+    """Wave speed (1, 1, nx, ny) from a number or a file."""
+    speed = (
+        torch.full(grid, float(source)) if isinstance(source, int | float) else _array("wave_speed", source)
+    )
+    if speed.shape != grid:
+        raise ValueError(
+            f"--wave_speed: expected a number or an array of the initial field's shape {tuple(grid)}, "
+            f"got {tuple(speed.shape)}"
+        )
+    if not bool((speed > 0).all()):
+        raise ValueError(f"--wave_speed: expected positive values, got a minimum of {float(speed.min()):g}")
+    return speed[None, None]
+
+
+def _array(flag: str, path: Path) -> Tensor:
+    """Read a real, finite array; nothing pickled."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--{flag}: {path} does not exist; expected a .npy file")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"--{flag}: {path} is not a readable .npy file of numbers ({error})") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise ValueError(f"--{flag}: {path} must hold one array of real numbers; save it with numpy.save")
+    if not np.isfinite(values).all():
+        raise ValueError(f"--{flag}: {path} holds NaN or infinity; expected finite values")
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _require_rest_at_walls(state: Tensor, walls: Tensor) -> None:
+    mask = wall_mask(walls, *state.shape[-2:])
+    largest = float(state[:, 0].abs().max())
+    at_wall = float((state[:, 0] * (1 - mask[:, 0])).abs().max())
+    if at_wall > REST * largest:
+        raise ValueError(
+            f"--initial: u must vanish on Dirichlet walls, got {at_wall:.3g} of at most {largest:.3g}; "
+            f"taper the field, or make the wall neumann (--walls.{SIDES[0]} neumann and so on)"
+        )
+
+
+def _require_reach(max_speed: float, task: WaveTask, reach: int) -> None:
+    limit = reach * min(task.spacing) / task.macro_step
+    if max_speed > limit:
+        raise ValueError(
+            f"--wave_speed: the model reaches {reach} cells per macro step, enough for speeds up to "
+            f"{math.floor(limit * 100) / 100:g}, got {max_speed:g}; train a model with a longer reach"
+        )
+
+
+def _require_below(flag: str, value: int, limit: int, what: str) -> None:
+    if value >= limit:
+        raise ValueError(f"--{flag} {value}: there are {limit} {what}; expected 0 to {limit - 1}")

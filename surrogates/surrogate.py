@@ -1,0 +1,120 @@
+"""The one interface of every surrogate: encode a medium once, then step a state again and again.
+
+A subclass fills two hooks, ``encode`` and ``step``, and names its ``reach``:
+
+- ``encode(wave_speed, walls) -> context`` is called once per medium and holds all work that does not
+  depend on the state;
+- ``step(state, context) -> state`` advances the state (u, v = ∂u/∂t) by one macro step.
+
+States enter and leave in physical units: normalisation is part of the model.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimwave.surrogates.settings import NetworkConfig
+from slimwave.surrogates.task import WaveTask
+
+Context = tuple[Tensor, ...]
+
+
+class Surrogate(nn.Module):
+    """A map from the state of a wave field to its state one macro step later.
+
+    Parameters
+    ----------
+    config
+        Shape of the network.
+    task
+        Grid spacing, macro step and scales that the model is made for.
+
+    Raises
+    ------
+    ValueError
+        If the reach of the network is shorter than the way of the fastest wave in one macro step.
+    """
+
+    scale: Tensor
+    increment: Tensor
+
+    def __init__(self, config: NetworkConfig, task: WaveTask) -> None:
+        super().__init__()
+        self.config = config
+        self.task = task
+        self.register_buffer("scale", _channels(task.scale), persistent=False)
+        self.register_buffer("increment", _channels(task.increment), persistent=False)
+        self._refuse_short_reach()
+
+    @property
+    def reach(self) -> int:
+        """Cells to each side that one step reads."""
+        raise NotImplementedError
+
+    def encode(self, wave_speed: Tensor, walls: Tensor) -> Context:
+        """Prepare all that depends on the medium and the walls only.
+
+        Parameters
+        ----------
+        wave_speed: (batch, 1, nx, ny)
+        walls: (batch, 4)
+            Signs of the sides, see :mod:`slimwave.surrogates.walls`.
+        """
+        raise NotImplementedError
+
+    def step(self, state: Tensor, context: Any) -> Tensor:
+        """Advance the state by one macro step.
+
+        Parameters
+        ----------
+        state: (batch, 2, nx, ny)
+            u and v = ∂u/∂t in physical units.
+        context
+            What :meth:`encode` returned.
+
+        Returns
+        -------
+        Tensor: (batch, 2, nx, ny)
+        """
+        raise NotImplementedError
+
+    def forward(self, state: Tensor, wave_speed: Tensor, walls: Tensor) -> Tensor:
+        """Encode the medium and advance the state by one macro step."""
+        return self.step(state, self.encode(wave_speed, walls))
+
+    def _refuse_short_reach(self) -> None:
+        needed = math.ceil(self.task.cells_per_step - 1e-9)
+        if self.reach >= needed:
+            return
+        half = self.config.kernel_size // 2
+        depth = f"--network.depth {-(-needed // half)} or " if half else ""
+        kernel = 2 * -(-needed // self.config.depth) + 1
+        raise ValueError(
+            f"the network reaches {self.reach} cells, but a wave of speed {self.task.max_speed:g} crosses "
+            f"{self.task.cells_per_step:.3g} cells in a macro step of {self.task.macro_step:g}; "
+            f"expected a reach of at least {needed}: use {depth}--network.kernel_size {kernel}"
+        )
+
+
+def relative_scale(state: Tensor, scale: Tensor) -> Tensor:
+    """Size of a state as one number per sample: the root mean square of u/σ_u and v/σ_v together.
+
+    Parameters
+    ----------
+    state: (batch, 2, nx, ny)
+    scale: (1, 2, 1, 1)
+        σ_u and σ_v.
+
+    Returns
+    -------
+    Tensor: (batch, 1, 1, 1)
+        Strictly positive, so that a state at rest can be divided by it.
+    """
+    mean_square = (state / scale).square().mean(dim=(1, 2, 3), keepdim=True)
+    return (mean_square + torch.finfo(state.dtype).tiny).sqrt()
+
+
+def _channels(values: tuple[float, float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, 2, 1, 1)
