@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,18 @@ from slimwave.data.durable import remove_parts, write_bytes
 from slimwave.data.guard import open_guarded
 from slimwave.data.processes import run_tasks
 from slimwave.data.run_folders import RunFolder, require_writable
-from slimwave.data.scenarios import SPLITS, GenerateConfig, Scenario, Split, draw_scenario
+from slimwave.data.scenarios import SPLITS, GenerateConfig, Scenario, draw_scenario
 from slimwave.data.schema import Trajectory, read_header, shard_image
 from slimwave.data.shards import (
     MANIFEST,
     DatasetError,
     Manifest,
     ShardEntry,
+    ShardTask,
     data_settings,
     hash_of,
     sha256_of,
-    shard_file,
+    shard_tasks,
 )
 from slimwave.data.statistics import write_statistics
 from slimwave.fem.meshes import rectangle
@@ -70,21 +70,6 @@ class GenerationSummary:
     bytes: int
     cpu_seconds: float
     config_hash: str
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """A shard to be made: trajectories ``first … first + trajectories − 1`` of a split."""
-
-    split: Split
-    file: str
-    first: int
-    trajectories: int
-
-    @property
-    def indices(self) -> range:
-        """Places of the trajectories in their split."""
-        return range(self.first, self.first + self.trajectories)
 
 
 def generate(config: GenerateConfig, *, progress: bool = False) -> GenerationSummary:
@@ -148,18 +133,6 @@ def generate(config: GenerateConfig, *, progress: bool = False) -> GenerationSum
     )
     folder.finish(**vars(summary))
     return summary
-
-
-def shard_tasks(config: GenerateConfig) -> list[ShardTask]:
-    """Return the shards of a dataset, split by split."""
-    size = config.trajectories_per_shard
-    return [
-        ShardTask(
-            split, shard_file(split, number), first, min(size, config.split(split).trajectories - first)
-        )
-        for split in SPLITS
-        for number, first in zip(count(), range(0, config.split(split).trajectories, size), strict=False)
-    ]
 
 
 def solve_scenario(

@@ -16,7 +16,7 @@ from slimwave.data.plain import build
 from slimwave.data.run_folders import read_yaml
 from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
 from slimwave.data.schema import FIELDS, ShardHeader, read_header
-from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry
+from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry, shard_tasks
 
 STATS = "stats.yaml"
 FIELD_KEYS = ("mean", "std", "rms")
@@ -106,6 +106,7 @@ def dataset_info(root: Path | str) -> DatasetInfo:
             f"unfinished dataset, {len(manifest.shards)} shards so far",
             remedy="run the same 'slimwave generate' again, which continues it",
         )
+    require_covered(root, manifest, config)
     splits = {
         name: SplitInfo(config.split(name).trajectories, config.split(name).snapshots) for name in SPLITS
     }
@@ -125,6 +126,25 @@ def manifest_config(root: Path, manifest: Manifest) -> GenerateConfig:
         return build(GenerateConfig, {**manifest.config, "output": str(root)})
     except ValueError as error:
         raise DatasetError(root / MANIFEST, f"settings not understood ({error})") from error
+
+
+def require_covered(root: Path, manifest: Manifest, config: GenerateConfig) -> None:
+    """Require that the listed shards are those of the settings.
+
+    Raises
+    ------
+    DatasetError
+        Naming a missing or a foreign shard.
+    """
+    expected = {(task.file, task.first, task.trajectories) for task in shard_tasks(config)}
+    listed = {(entry.file, entry.first, entry.trajectories) for entry in manifest.shards}
+    for file, first, count in sorted(expected ^ listed)[:1]:
+        state = "missing from" if (file, first, count) in expected else "foreign to"
+        raise DatasetError(
+            root / MANIFEST,
+            f"{file} with {count} trajectories from number {first} is {state} the settings' list of shards",
+            remedy="run the same 'slimwave generate' again, which makes what is missing",
+        )
 
 
 def shards_of(manifest: Manifest, split: str) -> tuple[ShardEntry, ...]:

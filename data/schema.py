@@ -24,7 +24,7 @@ Fields are float32, in contiguous storage: a window of snapshots is one read.
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,42 @@ def read_header(file: h5py.File, path: Path) -> ShardHeader:
         raise
     except DAMAGED as error:
         raise DatasetError(path, f"damaged HDF5 file ({error})") from error
+
+
+def layout_faults(file: h5py.File) -> Iterator[tuple[str, str, str]]:
+    """Yield what The Well's readers need and do not find: what is wrong, expected, got."""
+    wanted: dict[tuple[str, str], object] = {
+        ("/", "grid_type"): "cartesian",
+        ("/", "n_spatial_dims"): 2,
+        ("/", "simulation_parameters"): [],
+        ("dimensions", "spatial_dims"): ["x", "y"],
+        ("scalars", "field_names"): [],
+        ("t0_fields", "field_names"): [*FIELDS, "c"],
+        ("t1_fields", "field_names"): [],
+        ("t2_fields", "field_names"): [],
+    }
+    for name in ("time", "x", "y"):
+        wanted |= _flags(f"dimensions/{name}", sample=False, time=name == "time")
+    for name in (*FIELDS, "c"):
+        wanted |= _flags(f"t0_fields/{name}", sample=True, time=name in FIELDS)
+        wanted[f"t0_fields/{name}", "dim_varying"] = [True, True]
+    for name in ("x", "y"):
+        wanted |= _flags(f"boundary_conditions/{name}_wall", sample=False, time=False)
+        wanted[f"boundary_conditions/{name}_wall", "associated_dims"] = [name]
+        wanted[f"boundary_conditions/{name}_wall", "bc_type"] = "WALL"
+    for (where, attribute), expected in wanted.items():
+        got = file[where].attrs.get(attribute) if where in file else None
+        plain = got.tolist() if isinstance(got, np.ndarray | np.generic) else got
+        if repr(plain) != repr(expected):  # 1 is no substitute for True here
+            yield f"attribute {attribute} of {where}", repr(expected), repr(plain)
+    for name in ("x", "y"):
+        mask = file.get(f"boundary_conditions/{name}_wall/mask")
+        if not isinstance(mask, h5py.Dataset) or mask.dtype != bool or not mask[()][[0, -1]].all():
+            yield f"mask of boundary_conditions/{name}_wall", "True at both ends", "otherwise"
+
+
+def _flags(where: str, *, sample: bool, time: bool) -> dict[tuple[str, str], object]:
+    return {(where, "sample_varying"): sample, (where, "time_varying"): time}
 
 
 def _write_root(file: h5py.File, trajectories: int) -> None:

@@ -13,12 +13,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 from slimwave.data.durable import write_text
 from slimwave.data.plain import build, to_plain
-from slimwave.data.scenarios import GenerateConfig, Split
+from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -54,6 +55,21 @@ class DatasetError(ValueError):
     def __str__(self) -> str:
         values = f": expected {self.expected}, got {self.got}" if self.expected else ""
         return f"{self.file}: {self.what}{values}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to be made: trajectories ``first … first + trajectories − 1`` of a split."""
+
+    split: Split
+    file: str
+    first: int
+    trajectories: int
+
+    @property
+    def indices(self) -> range:
+        """Places of the trajectories in their split."""
+        return range(self.first, self.first + self.trajectories)
 
 
 @dataclass(frozen=True)
@@ -158,6 +174,18 @@ class Manifest:
 def shard_file(split: Split, number: int) -> str:
     """Return the path of a shard below the dataset folder."""
     return f"data/{split}/wave2d_{split}_{number:05d}.hdf5"
+
+
+def shard_tasks(config: GenerateConfig) -> list[ShardTask]:
+    """Return the shards of a dataset, split by split."""
+    size = config.trajectories_per_shard
+    return [
+        ShardTask(
+            split, shard_file(split, number), first, min(size, config.split(split).trajectories - first)
+        )
+        for split in SPLITS
+        for number, first in zip(count(), range(0, config.split(split).trajectories, size), strict=False)
+    ]
 
 
 def data_settings(config: GenerateConfig) -> dict[str, Any]:

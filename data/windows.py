@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
-from slimwave.data.schema import FIELDS
+from slimwave.data.schema import FIELDS, Float32, Float64
 from slimwave.data.shards import ShardEntry
 
 __all__ = ["DatasetInfo", "Trajectories", "WaveWindows", "dataset_info", "load_trajectories"]
@@ -96,12 +96,12 @@ class WaveWindows(Dataset[dict[str, Tensor]]):
     def _read(self, trajectory: int, window: slice) -> tuple[Tensor, Tensor, Tensor]:
         entry = self.shards[bisect_right([shard.first for shard in self.shards], trajectory) - 1]
         row = trajectory - entry.first
-        fields, walls = self._files.get(entry)
+        shard = self._files.get(entry)
         states = np.empty((self.horizon + 1, len(FIELDS), *self.info.grid), dtype=np.float32)
         for channel, name in enumerate(FIELDS):
-            fields[name].read_direct(states, np.s_[row, window], np.s_[:, channel])
-        wave_speed = torch.from_numpy(fields["c"][row])
-        return torch.from_numpy(states), wave_speed, torch.from_numpy(walls[row].copy())
+            shard.fields[name].read_direct(states, np.s_[row, window], np.s_[:, channel])
+        wave_speed, walls = shard.fields["c"][row], shard.walls[row].copy()
+        return torch.from_numpy(states), torch.from_numpy(wave_speed), torch.from_numpy(walls)
 
 
 @dataclass(frozen=True)
@@ -163,28 +163,53 @@ def load_trajectories(
     if min(count, length) < 1:
         raise ValueError(f"limit and snapshots: expected at least 1, got {limit} and {snapshots}")
     _require_snapshots(info, split, length, f"{length} snapshots")
-    u, v = (np.empty((count, length, *info.grid), np.float32) for _ in FIELDS)
-    c, walls = np.empty((count, *info.grid), np.float32), np.empty((count, 4), np.float32)
-    energy = np.empty((count, length))
+    arrays = _Arrays(
+        u=np.empty((count, length, *info.grid), np.float32),
+        v=np.empty((count, length, *info.grid), np.float32),
+        c=np.empty((count, *info.grid), np.float32),
+        walls=np.empty((count, 4), np.float32),
+        energy=np.empty((count, length)),
+    )
     for entry in entries:
-        rows = slice(entry.first, min(entry.first + entry.trajectories, count))
-        taken = rows.stop - rows.start
-        if taken < 1:
-            break
+        if entry.first < count:
+            arrays.fill(info, entry)
+    return Trajectories(
+        **{name: torch.from_numpy(array) for name, array in vars(arrays).items()},
+        times=info.macro_step * torch.arange(length, dtype=torch.float64),
+        x=torch.linspace(0.0, info.config.domain.width, info.grid[0], dtype=torch.float64),
+        y=torch.linspace(0.0, info.config.domain.height, info.grid[1], dtype=torch.float64),
+    )
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """Room for trajectories 0, 1, … of a split, filled shard by shard without copies."""
+
+    u: Float32
+    v: Float32
+    c: Float32
+    walls: Float32
+    energy: Float64
+
+    def fill(self, info: DatasetInfo, entry: ShardEntry) -> None:
+        count, length = self.energy.shape
+        taken = min(entry.trajectories, count - entry.first)
+        rows = np.s_[entry.first : entry.first + taken]
         file, header = open_shard(info.root, entry, info.config)
         with file:
             fields = file["t0_fields"]
-            fields["u"].read_direct(u, np.s_[:taken, :length], np.s_[rows])
-            fields["v"].read_direct(v, np.s_[:taken, :length], np.s_[rows])
-            fields["c"].read_direct(c, np.s_[:taken], np.s_[rows])
-        walls[rows], energy[rows] = header.walls[:taken], header.energy[:taken, :length]
-    domain = info.config.domain
-    axes = (
-        info.macro_step * np.arange(length),
-        np.linspace(0.0, domain.width, domain.nx),
-        np.linspace(0.0, domain.height, domain.ny),
-    )
-    return Trajectories(*(torch.from_numpy(array) for array in (u, v, c, walls, energy, *axes)))
+            fields["u"].read_direct(self.u, np.s_[:taken, :length], rows)
+            fields["v"].read_direct(self.v, np.s_[:taken, :length], rows)
+            fields["c"].read_direct(self.c, np.s_[:taken], rows)
+        self.walls[rows] = header.walls[:taken]
+        self.energy[rows] = header.energy[:taken, :length]
+
+
+@dataclass(frozen=True)
+class _OpenShard:
+    file: h5py.File
+    fields: dict[str, h5py.Dataset]
+    walls: Float32
 
 
 class _OpenShards:
@@ -193,26 +218,25 @@ class _OpenShards:
     def __init__(self, info: DatasetInfo) -> None:
         self.info = info
         self.owner = os.getpid()
-        self.files: dict[str, tuple[h5py.File, Any]] = {}
+        self.shards: dict[str, _OpenShard] = {}
 
-    def get(self, entry: ShardEntry) -> tuple[dict[str, h5py.Dataset], Any]:
-        """Return the fields and the walls of a shard."""
+    def get(self, entry: ShardEntry) -> _OpenShard:
+        """Return a shard, opened on first use."""
         if self.owner != os.getpid():
-            self.owner, self.files = os.getpid(), {}
-        if entry.file not in self.files:
-            self._open(entry)
-        return self.files[entry.file][1]
+            self.owner, self.shards = os.getpid(), {}
+        if entry.file not in self.shards:
+            if len(self.shards) >= MOST_OPEN:
+                self.shards.pop(next(iter(self.shards))).file.close()
+            self.shards[entry.file] = self._open(entry)
+        return self.shards[entry.file]
 
-    def _open(self, entry: ShardEntry) -> None:
-        if len(self.files) >= MOST_OPEN:
-            oldest, _ = self.files.pop(next(iter(self.files)))
-            oldest.close()
+    def _open(self, entry: ShardEntry) -> _OpenShard:
         file, header = open_shard(self.info.root, entry, self.info.config)
         fields = {name: file["t0_fields"][name] for name in (*FIELDS, "c")}
-        self.files[entry.file] = (file, (fields, header.walls))
+        return _OpenShard(file, fields, header.walls)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"info": self.info, "owner": 0, "files": {}}
+        return {"info": self.info, "owner": 0, "shards": {}}
 
 
 def _states(data: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
