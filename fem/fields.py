@@ -68,8 +68,8 @@ def evaluate_speed(field: Field, points: Array, box: Box, name: str = "wave_spee
     A spline overshoots at a jump, so that the values of an array are brought back into the array's own range.
     """
     values = evaluate(field, points, box, name)
-    if isinstance(field, np.ndarray) and field.ndim:
-        values = np.clip(values, field.min(), field.max())
+    if not callable(field) and np.ndim(field):
+        values = np.clip(values, np.min(field), np.max(field))
     if values.min() <= 0.0:
         x, y = points[:, values.argmin()]
         raise ValueError(f"{name}: expected positive speeds, got {values.min():g} at x={x:g}, y={y:g}")

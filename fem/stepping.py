@@ -108,6 +108,11 @@ class Stepper:
         """Take `steps` time steps."""
         self.u, self._old = self._steps(self.u, self._old, steps)
 
+    def reverse(self) -> None:
+        """Turn time round: the next step leads back to the previous field."""
+        ahead, _ = self._steps(self.u.copy(), self._old, 1)
+        self._old = ahead
+
     def velocity(self) -> State:
         """Return v = u_t at the present time, from the centred difference, to the order of the scheme."""
         ahead, _ = self._steps(self.u.copy(), self._old.copy(), 1)
