@@ -17,12 +17,13 @@ that the command line can read it and YAML can store it. A flag is the path thro
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from slimwave.data.plain import to_plain
 from slimwave.fem.boundaries import CONDITIONS, SIDES, Condition, wall_signs
 from slimwave.fem.media import (
     Medium,
@@ -333,8 +334,8 @@ class Scenario:
     def parameters(self) -> dict[str, Any]:
         """Every drawn number, as plain values: enough to rebuild the scenario by hand."""
         return {
-            "medium": {"kind": type(self.wave_speed).__name__, **_plain(asdict(self.wave_speed))},
-            "pulses": _plain(asdict(self.u0)),
+            "medium": {"kind": type(self.wave_speed).__name__, **to_plain(self.wave_speed)},
+            "pulses": to_plain(self.u0),
             "walls": dict(self.walls),
         }
 
@@ -403,7 +404,3 @@ def _draw_pulses(
         width=domain.width,
         height=domain.height,
     )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in values.items()}

@@ -76,6 +76,7 @@ class WaveWindows(Dataset[dict[str, Tensor]]):
         self.split, self.horizon, self.stride = split, horizon, stride
         self.shards = self.info.shards(split)
         _require_snapshots(self.info, split, horizon * stride + 1, f"horizon {horizon} × stride {stride}")
+        self._firsts = [entry.first for entry in self.shards]
         self.windows_per_trajectory = self.shards[0].snapshots - horizon * stride
         self._files = _OpenShards(self.info)
         self._memory = _states(load_trajectories(root, split)) if in_memory else None
@@ -94,7 +95,7 @@ class WaveWindows(Dataset[dict[str, Tensor]]):
         return {"state": states[0], "targets": states[1:], "wave_speed": wave_speed[None], "walls": walls}
 
     def _read(self, trajectory: int, window: slice) -> tuple[Tensor, Tensor, Tensor]:
-        entry = self.shards[bisect_right([shard.first for shard in self.shards], trajectory) - 1]
+        entry = self.shards[bisect_right(self._firsts, trajectory) - 1]
         row = trajectory - entry.first
         shard = self._files.get(entry)
         states = np.empty((self.horizon + 1, len(FIELDS), *self.info.grid), dtype=np.float32)

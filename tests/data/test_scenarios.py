@@ -1,0 +1,209 @@
+"""Scenarios: bad settings are refused by name; draws depend on seed, split and index alone."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
+
+from slimwave.data.plain import build, to_plain
+from slimwave.data.scenarios import (
+    SPLITS,
+    DomainConfig,
+    GenerateConfig,
+    MediumConfig,
+    PulseConfig,
+    Scenario,
+    SolverConfig,
+    SplitConfig,
+    TimeConfig,
+    WallConfig,
+    draw_scenario,
+)
+from slimwave.fem.boundaries import SIDES
+
+CONFIG = GenerateConfig(seed=1)
+X, Y = np.meshgrid(np.linspace(0, 1, 41), np.linspace(0, 1, 41), indexing="ij")
+
+
+def fields(scenario: Scenario) -> bytes:
+    return scenario.wave_speed(X, Y).tobytes() + scenario.u0(X, Y).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DomainConfig(width=0.0), r"--domain\.width: expected a positive, finite number, got 0"),
+        (lambda: DomainConfig(height=float("nan")), r"--domain\.height"),
+        (lambda: DomainConfig(nx=2), r"--domain\.nx: expected an integer of at least 8, got 2"),
+        (lambda: MediumConfig(kinds=()), r"--medium\.kinds"),
+        (lambda: MediumConfig(min_speed=-1.0), r"--medium\.min_speed.*got -1"),
+        (lambda: MediumConfig(max_speed=float("nan")), r"--medium\.max_speed.*got 1\.0 and nan"),
+        (lambda: MediumConfig(min_speed=3.0), r"min_speed <= max_speed"),
+        (lambda: MediumConfig(correlation_length=0.0), r"--medium\.correlation_length"),
+        (lambda: MediumConfig(interface_width=-1.0), r"--medium\.interface_width"),
+        (lambda: PulseConfig(count=(0, 2)), r"--pulses\.count: expected \[low, high\]"),
+        (lambda: PulseConfig(width=(0.2, 0.1)), r"--pulses\.width"),
+        (lambda: PulseConfig(amplitude=(float("nan"), 1.0)), r"--pulses\.amplitude"),
+        (lambda: TimeConfig(step=-0.1), r"--time\.step"),
+        (lambda: SolverConfig(order=0), r"--solver\.order"),
+        (lambda: SolverConfig(elements=(0, 4)), r"--solver\.elements"),
+        (lambda: SplitConfig(trajectories=0), r"--splits\.<split>\.trajectories"),
+        (lambda: SplitConfig(snapshots=1), r"--splits\.<split>\.snapshots"),
+        (lambda: GenerateConfig(seed=-1), r"--seed"),
+        (lambda: GenerateConfig(workers=0), r"--workers"),
+        (lambda: GenerateConfig(trajectories_per_shard=0), r"--trajectories_per_shard"),
+        (lambda: GenerateConfig(device="cuda"), r"--device: expected auto or cpu"),
+        (
+            lambda: GenerateConfig(domain=DomainConfig(height=0.3)),
+            r"--pulses\.width: expected less than 0\.075",
+        ),
+    ],
+)
+def test_bad_settings_are_refused_by_name(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def parse(*arguments: str) -> GenerateConfig:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(GenerateConfig)
+    return GenerateConfig(**vars(parser.instantiate(parser.parse_args(list(arguments)))))
+
+
+def test_command_line_reaches_every_group() -> None:
+    config = parse(
+        "--seed=3",
+        "--medium.correlation_length=0.1",
+        "--medium.kinds=[layers]",
+        "--solver.elements=[4,6]",
+        "--walls.top=neumann",
+        "--splits.train.trajectories=8",
+        "--splits.test.pulses.width=[0.03,0.04]",
+        "--splits.ood.medium.correlation_length=0.05",
+    )
+    assert config.seed == 3
+    assert config.medium == MediumConfig(kinds=("layers",), correlation_length=0.1)
+    assert config.solver.elements == (4, 6)
+    assert config.walls.top == "neumann"
+    assert config.splits.train == SplitConfig(trajectories=8)
+    assert config.pulses_of("test").width == (0.03, 0.04)
+    assert config.medium_of("ood").correlation_length == 0.05
+    assert config.pulses_of("ood") == GenerateConfig().pulses_of("ood")
+
+
+def test_splits_may_return_to_the_datasets_distributions() -> None:
+    config = parse("--splits.ood.medium=null", "--medium.max_speed=3")
+    assert config.medium_of("ood").max_speed == 3.0
+
+
+def test_settings_survive_plain_values() -> None:
+    config = parse("--splits.ood.medium=null", "--walls.left=random", "--output=elsewhere")
+    assert build(GenerateConfig, json.loads(json.dumps(to_plain(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": 1}, "unknown name 'seeds'"),
+        ({"seed": "1"}, r"GenerateConfig\.seed: expected int, got '1'"),
+        ({"domain": 3}, r"GenerateConfig\.domain: expected a mapping"),
+        ({"medium": {"min_speed": -1}}, "min_speed"),
+    ],
+)
+def test_foreign_plain_values_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(GenerateConfig, values)
+
+
+@given(seed=st.integers(0, 2**32), split=st.sampled_from(SPLITS), index=st.integers(0, 10**6))
+def test_draw_is_a_function_of_its_arguments(seed: int, split: str, index: int) -> None:
+    config = GenerateConfig(seed=seed)
+    first, again = (draw_scenario(config, split, index) for _ in range(2))  # type: ignore[arg-type]
+    assert fields(first) == fields(again)
+    assert first.walls == again.walls
+
+
+def test_no_two_places_share_a_scenario() -> None:
+    drawn = {fields(draw_scenario(CONFIG, split, index)) for split in SPLITS for index in range(24)}
+    drawn |= {fields(draw_scenario(replace(CONFIG, seed=2), "train", index)) for index in range(24)}
+    assert len(drawn) == 5 * 24
+
+
+def test_streams_of_medium_pulses_and_walls_are_apart() -> None:
+    """Changing the distribution of one leaves the draws of the other two."""
+    walls = WallConfig("random", "random", "random", "random")
+    config = replace(CONFIG, walls=walls)
+    before = draw_scenario(config, "train", 3)
+    other_pulses = draw_scenario(replace(config, pulses=PulseConfig(count=(7, 7))), "train", 3)
+    other_medium = draw_scenario(replace(config, medium=MediumConfig(max_speed=3.0)), "train", 3)
+    other_walls = draw_scenario(replace(config, walls=WallConfig()), "train", 3)
+    for after in (other_pulses, other_walls):
+        np.testing.assert_array_equal(before.wave_speed(X, Y), after.wave_speed(X, Y))
+    for after in (other_medium, other_walls):
+        np.testing.assert_array_equal(before.u0.centres, after.u0.centres)
+    assert before.walls == other_pulses.walls == other_medium.walls
+
+
+def test_draws_stay_in_their_distributions() -> None:
+    medium = MediumConfig(min_speed=0.5, max_speed=3.0)
+    config = replace(CONFIG, medium=medium, pulses=PulseConfig((2, 2), (0.08, 0.09), (0.3, 0.4)))
+    for index in range(12):
+        scenario = draw_scenario(config, "train", index)
+        speed = scenario.wave_speed(X, Y)
+        assert 0.5 <= speed.min() <= speed.max() <= 3.0
+        assert scenario.u0.widths.shape == (2,)
+        assert np.all((scenario.u0.widths >= 0.08) & (scenario.u0.widths <= 0.09))
+        assert np.all((np.abs(scenario.u0.amplitudes) >= 0.3) & (np.abs(scenario.u0.amplitudes) <= 0.4))
+
+
+def test_kinds_come_in_equal_shares() -> None:
+    drawn = [draw_scenario(CONFIG, "test", index).parameters["medium"]["kind"] for index in range(6)]
+    assert drawn == ["SmoothRandomMedium", "LayeredMedium", "InclusionMedium"] * 2
+
+
+def test_ood_is_sharper_and_rougher() -> None:
+    usual, ood = GenerateConfig().medium_of("train"), GenerateConfig().medium_of("ood")
+    assert ood.correlation_length < usual.correlation_length
+    assert CONFIG.pulses_of("ood").width[1] < CONFIG.pulses_of("train").width[0]
+    longer = [CONFIG.split(name).snapshots > CONFIG.split("train").snapshots for name in ("test", "ood")]
+    assert all(longer)
+
+
+def test_random_walls_draw_both_conditions_on_every_side() -> None:
+    config = replace(CONFIG, walls=WallConfig("random", "random", "random", "neumann"))
+    drawn = [draw_scenario(config, "train", index) for index in range(40)]
+    for side in SIDES[:3]:
+        assert {scenario.walls[side] for scenario in drawn} == {"dirichlet", "neumann"}
+    assert {scenario.walls["top"] for scenario in drawn} == {"neumann"}
+    assert all(scenario.wall_signs[3] == 1.0 for scenario in drawn)
+
+
+def test_initial_field_obeys_the_walls() -> None:
+    config = replace(CONFIG, walls=WallConfig("dirichlet", "neumann", "dirichlet", "neumann"))
+    u0 = draw_scenario(config, "train", 0).u0
+    s, step = np.linspace(0, 1, 33), 1e-5
+    assert np.abs(u0(np.zeros_like(s), s)).max() < 1e-12
+    slope = (u0(np.ones_like(s), s) - u0(np.full_like(s, 1 - step), s)) / step
+    assert np.abs(slope).max() < 2e-2
+
+
+def test_parameters_are_plain() -> None:
+    for index in range(3):
+        parameters = draw_scenario(CONFIG, "train", index).parameters
+        assert json.loads(json.dumps(parameters)) == parameters
+
+
+def test_settings_import_neither_torch_nor_scikit_fem() -> None:
+    code = (
+        "import sys, slimwave.data.scenarios, slimwave.data.run_folders; "
+        "print([name for name in ('torch', 'skfem', 'scipy', 'h5py') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
