@@ -155,26 +155,39 @@ def sparse_lax_wendroff(
     return u, old
 
 
+@compiled("contract", "reassoc", "nsz")
+def weighted_sum(weights: Array, left: Array, right: Array) -> float:
+    """Return Σ weights · left · right, summed in the type of the weights; all of shape (n,)."""
+    total = weights.dtype.type(0)
+    for i in range(weights.size):
+        total += weights[i] * left[i] * right[i]
+    return total
+
+
 @compiled("contract")
 def tensor_interpolate(
-    first_x: Array, weights_x: Array, first_y: Array, weights_y: Array, field: Array, row: Array, out: Array
+    first_x: Array,
+    weights_x: Array,
+    first_y: Array,
+    weights_y: Array,
+    field: Array,
+    row: Array,
+    out: Array,
+    terms: tuple[int, ...],
 ) -> None:
-    """Interpolate a tensor grid to another: out[a, b] = Σ_i Σ_j wx[a, i] wy[b, j] field[fx[a] + i, fy[b]
-    + j].
+    """Interpolate a tensor grid to another: out[a, b] = Σ_ij wx[i, a] wy[j, b] field[fx[a] + i, fy[b] + j].
 
-    Shapes: first_x (ma,), weights_x (ma, p + 1), likewise y with mb; out (ma, mb); row is a buffer of
-    the length of a row of `field`.
+    Shapes: first_x (ma,), weights_x (p + 1, ma), likewise y with mb; out (ma, mb). `row` is a buffer of the
+    length of a row of `field`, `terms` a tuple of p + 1 entries (its length unrolls the loops).
     """
-    ma, terms = weights_x.shape
-    mb = first_y.size
-    for a in range(ma):
+    for a in range(out.shape[0]):
         for j in range(row.size):
-            row[j] = weights_x[a, 0] * field[first_x[a], j]
-        for i in range(1, terms):
-            for j in range(row.size):
-                row[j] += weights_x[a, i] * field[first_x[a] + i, j]
-        for b in range(mb):
-            total = weights_y[b, 0] * row[first_y[b]]
-            for j in range(1, terms):
-                total += weights_y[b, j] * row[first_y[b] + j]
+            total = weights_x[0, a] * field[first_x[a], j]
+            for i in range(1, len(terms)):
+                total += weights_x[i, a] * field[first_x[a] + i, j]
+            row[j] = total
+        for b in range(out.shape[1]):
+            total = weights_y[0, b] * row[first_y[b]]
+            for j in range(1, len(terms)):
+                total += weights_y[j, b] * row[first_y[b] + j]
             out[a, b] = total

@@ -64,7 +64,7 @@ class WaveOperator(ABC):
 
     def inner(self, left: State, right: State) -> float:
         """Mass-weighted inner product, summed in float64."""
-        return float(np.sum(self.mass * left * right))
+        return float(kernels.weighted_sum(self.mass.ravel(), left.ravel(), right.ravel()))
 
     def energy(self, u: State, v: State) -> float:
         """Energy ½ (vᵀMv + uᵀKu)."""

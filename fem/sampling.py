@@ -46,9 +46,8 @@ class TensorSampler(Sampler):
         first_y, weights_y = self._along_y
         row = np.empty(state.shape[1], state.dtype)
         out = np.empty((len(self.x), len(self.y)), state.dtype)
-        tensor_interpolate(
-            first_x, weights_x.astype(state.dtype), first_y, weights_y.astype(state.dtype), state, row, out
-        )
+        weights_x, weights_y = weights_x.astype(state.dtype), weights_y.astype(state.dtype)
+        tensor_interpolate(first_x, weights_x, first_y, weights_y, state, row, out, (0,) * len(weights_x))
         return out
 
 
@@ -135,8 +134,8 @@ def _invert(basis: Basis, targets: Array, element: NDArray[np.int64], iterations
 
 
 def _axis_weights(axis: Axis, places: Array) -> tuple[NDArray[np.int64], Array]:
-    """First node (with the frame) and weights (places, p + 1) of the interpolation along one axis."""
+    """First node (with the frame) and weights (p + 1, places) of the interpolation along one axis."""
     element = np.clip(np.searchsorted(axis.lines, places, side="right") - 1, 0, len(axis.lines) - 2)
     local = (places - axis.lines[element]) / np.diff(axis.lines)[element]
     nodes, _ = gll_nodes(axis.order)
-    return axis.order * (element + 1), np.ascontiguousarray(lagrange(nodes, local).T)
+    return axis.order * (element + 1), lagrange(nodes, local)

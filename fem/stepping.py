@@ -103,22 +103,24 @@ class Stepper:
         past = self._polynomial(scheme.sine, v)
         past *= -time_step
         self._old = past + self._polynomial(scheme.cosine, u)
+        self._ahead: State | None = None  # the field after u, once velocity() has needed it
 
     def advance(self, steps: int) -> None:
         """Take `steps` time steps."""
+        if steps and self._ahead is not None:
+            self._old, self.u, self._ahead = self.u, self._ahead, None
+            steps -= 1
         self.u, self._old = self._steps(self.u, self._old, steps)
 
     def reverse(self) -> None:
         """Turn time round: the next step leads back to the previous field."""
-        ahead, _ = self._steps(self.u.copy(), self._old, 1)
-        self._old = ahead
+        self._old, self._ahead = self._look_ahead(), self._old
 
     def velocity(self) -> State:
         """Return v = u_t at the present time, from the centred difference, to the order of the scheme."""
-        ahead, _ = self._steps(self.u.copy(), self._old.copy(), 1)
-        ahead -= self._old
-        ahead *= 0.5 / self.time_step
-        return self._polynomial(self.scheme.inverse_sine, ahead)
+        difference = self._look_ahead() - self._old
+        difference *= 0.5 / self.time_step
+        return self._polynomial(self.scheme.inverse_sine, difference)
 
     def invariant(self) -> float:
         """The energy that the scheme itself keeps to rounding, between the last two times.
@@ -132,6 +134,12 @@ class Stepper:
         if self.scheme.order == 4:
             operator.update(force.copy(), force, force, 1.0, 0.0, self.time_step**2 / 12)
         return 0.5 * (operator.inner(change, change) + operator.inner(self.u, force))
+
+    def _look_ahead(self) -> State:
+        """Return the field one step after u; `advance` will start from it."""
+        if self._ahead is None:
+            self._ahead, _ = self._steps(self.u, self._old.copy(), 1)
+        return self._ahead
 
     def _steps(self, u: State, old: State, count: int) -> tuple[State, State]:
         march = self.operator.leapfrog if self.scheme.order == 2 else self.operator.lax_wendroff
