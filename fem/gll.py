@@ -12,6 +12,8 @@ Springer 2006, section 2.3).
 [1.0, 4.0, 1.0]
 """
 
+from numbers import Integral
+
 import numpy as np
 from numpy.polynomial import Legendre
 from numpy.typing import NDArray
@@ -29,8 +31,8 @@ def gll_nodes(order: int) -> tuple[Array, Array]:
     ValueError
         If `order` is not an integer of at least 1.
     """
-    if int(order) != order or order < 1:
-        raise ValueError(f"order: expected an integer of at least 1, got {order}")
+    if not isinstance(order, Integral) or order < 1:
+        raise ValueError(f"order: expected an integer of at least 1, got {order!r}")
     legendre = Legendre.basis(order)
     slope, curvature = legendre.deriv(), legendre.deriv(2)
     interior = np.sort(slope.roots().real)

@@ -22,7 +22,7 @@ def rectangle(width: float = 1.0, height: float = 1.0, elements: tuple[int, int]
     for name, length in (("width", width), ("height", height)):
         if not 0.0 < length < np.inf:
             raise ValueError(f"{name}: expected a positive length, got {length:g}")
-    if len(elements) != 2 or any(int(n) != n or n < 1 for n in elements):
+    if np.shape(elements) != (2,) or any(int(n) != n or n < 1 for n in elements):
         raise ValueError(f"elements: expected two positive integers (along x, along y), got {elements}")
     x, y = (np.linspace(0.0, length, n + 1) for length, n in zip((width, height), elements, strict=True))
     sides = {

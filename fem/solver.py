@@ -280,6 +280,6 @@ def _check_times(times: Sequence[float] | Array) -> Array:
 
 
 def _check_grid(grid: tuple[int, int]) -> tuple[int, int]:
-    if len(grid) != 2 or any(int(n) != n or n < 2 for n in grid):
+    if np.shape(grid) != (2,) or any(int(n) != n or n < 2 for n in grid):
         raise ValueError(f"grid: expected (nx, ny) with at least 2 nodes each, got {grid}")
     return int(grid[0]), int(grid[1])

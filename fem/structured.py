@@ -87,19 +87,16 @@ def find_tensor_grid(basis: Basis, order: int) -> TensorGrid | None:
     mesh = basis.mesh
     if type(mesh) is not MeshQuad:
         return None
-    tolerance = 1e-9 * np.ptp(mesh.p, axis=1).max()
-    lines = [_distinct(mesh.p[axis], tolerance) for axis in range(2)]
-    corners = np.stack([np.searchsorted(lines[axis], mesh.p[axis] - tolerance)[mesh.t] for axis in range(2)])
+    tolerances = 1e-9 * np.ptp(mesh.p, axis=1)
+    lines = [_distinct(*pair) for pair in zip(mesh.p, tolerances, strict=True)]
+    corners = np.stack([_nearest(*triple)[mesh.t] for triple in zip(lines, mesh.p, tolerances, strict=True)])
     cells = np.unique(corners.min(axis=1), axis=1)
     full = cells.shape[1] == mesh.t.shape[1] == (len(lines[0]) - 1) * (len(lines[1]) - 1)
     upright = np.all(np.sort(corners, axis=1) - corners.min(axis=1)[:, None] == [[[0], [0], [1], [1]]])
     if not (full and upright):
         return None
     x, y = (Axis.from_lines(line, order) for line in lines)
-    i, j = (
-        np.searchsorted(axis.nodes, place - tolerance)
-        for axis, place in zip((x, y), basis.doflocs, strict=True)
-    )
+    i, j = (_nearest(*triple) for triple in zip((x.nodes, y.nodes), basis.doflocs, tolerances, strict=True))
     numbers = np.empty((len(x.nodes), len(y.nodes)), dtype=np.int64)
     numbers[i, j] = np.arange(basis.N)
     return TensorGrid(x, y, numbers)
@@ -136,3 +133,8 @@ def _distinct(values: Array, tolerance: float) -> Array:
     """Increasing values, those closer than the tolerance merged."""
     ordered = np.sort(values)
     return ordered[np.append(True, np.diff(ordered) > tolerance)]
+
+
+def _nearest(levels: Array, values: Array, tolerance: float) -> NDArray[np.int64]:
+    """Number of the level, among increasing ones, that each value equals within the tolerance."""
+    return np.searchsorted(levels, values - tolerance)

@@ -51,7 +51,7 @@ def test_lagrange_polynomials_are_exactly_zero_and_one_at_the_nodes(order):
     assert np.array_equal(lagrange(nodes, nodes), np.eye(order + 1))
 
 
-@pytest.mark.parametrize("order", [0, -1, 2.5])
+@pytest.mark.parametrize("order", [0, -1, 2.5, 4.0, "4"])
 def test_order_below_one_or_fractional_is_refused(order):
     with pytest.raises(ValueError, match=r"order: expected an integer of at least 1, got"):
         gll_nodes(order)

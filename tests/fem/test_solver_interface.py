@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from skfem import MeshQuad, MeshTri
 
 from slimwave.fem.meshes import rectangle
@@ -166,6 +168,7 @@ def test_a_mapping_needs_named_sides():
         ({"times": [0.1, np.nan]}, "times: expected a sequence of finite times"),
         ({"grid": (1, 5)}, r"grid: expected \(nx, ny\) with at least 2 nodes each, got \(1, 5\)"),
         ({"grid": (5, 5, 5)}, r"grid: expected \(nx, ny\)"),
+        ({"grid": 5}, r"grid: expected \(nx, ny\)"),
         ({"time_step": 0.0}, "time_step: expected a positive number"),
         ({"time_step": np.nan}, "time_step: expected a positive number"),
         ({"scheme": "euler"}, "scheme: unknown scheme 'euler'; choose one of lax-wendroff, leapfrog"),
@@ -206,6 +209,24 @@ def test_grid_points_outside_the_mesh_are_refused():
         solver.run(0.0, times=[0.1], grid=(5, 5))
 
 
+@given(
+    width=st.floats(1e-3, 1e3),
+    height=st.floats(1e-3, 1e3),
+    elements=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+)
+def test_rectangles_of_any_aspect_have_four_named_sides_and_a_tensor_grid(width, height, elements):
+    mesh = rectangle(width, height, elements)
+    counts = {side: len(facets) for side, facets in mesh.boundaries.items()}
+    nx, ny = elements
+    assert counts == {"left": ny, "right": ny, "bottom": nx, "top": nx}
+    space = GLLSpace(mesh, 3)
+    assert space.grid is not None
+    assert np.array_equal(np.sort(space.grid.numbers, axis=None), np.arange(space.n_nodes))
+    x, y = space.points[:, space.grid.numbers]
+    assert np.allclose(x, space.grid.x.nodes[:, None], rtol=0, atol=1e-12 * width)
+    assert np.allclose(y, space.grid.y.nodes, rtol=0, atol=1e-12 * height)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -215,6 +236,7 @@ def test_grid_points_outside_the_mesh_are_refused():
         ({"elements": (0, 3)}, r"elements: expected two positive integers .* got \(0, 3\)"),
         ({"elements": (2.5, 3)}, "elements: expected two positive integers"),
         ({"elements": (3,)}, "elements: expected two positive integers"),
+        ({"elements": 3}, "elements: expected two positive integers"),
     ],
 )
 def test_bad_rectangles_are_refused(arguments, message):
