@@ -60,7 +60,7 @@ COMMANDS = {
     ),
     "demo": Command(
         "all of the above on a small real problem, ending in a report",
-        "slimwave.config:DemoConfig",
+        "slimwave.demo:DemoConfig",
         "slimwave demo --quick",
     ),
 }
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(f"slimwave {__version__}")
             return DONE
-        _run(name, arguments[1:])
+        return _run(name, arguments[1:])
     except SystemExit as stop:  # --help inside a command
         return stop.code if isinstance(stop.code, int) else DONE
     except KeyboardInterrupt:
@@ -97,7 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:
         return _explain(error)
-    return DONE
 
 
 def overview() -> str:
@@ -112,7 +111,7 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def _run(name: str, arguments: list[str]) -> None:
+def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(
             f"unknown command '{name}'; {suggestion(name, COMMANDS)}commands: {', '.join(COMMANDS)}"
@@ -124,6 +123,7 @@ def _run(name: str, arguments: list[str]) -> None:
     outcome = getattr(importlib.import_module("slimwave.commands"), name)(config)
     print(json.dumps(outcome.record, allow_nan=False) if as_json else outcome.text)
     sys.stdout.flush()
+    return DONE if outcome.ok else FAILED
 
 
 def suggestion(name: str, known: Sequence[str] | dict[str, Command]) -> str:

@@ -69,6 +69,8 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.add_class_arguments(config_class, as_positional=name in POSITIONAL, fail_untyped=True)
     known = set(_keys(config_class))
+    if name == "demo":
+        arguments = ["--config", str(demo_defaults("--quick" in arguments)), *arguments]
     arguments = _check_flags(name, arguments, known, config_class)
     try:
         values = parser.parse_args(arguments)
@@ -78,6 +80,11 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
         raise UsageError(_short(str(error.message), name)) from error
     except (ValueError, TypeError) as error:
         raise UsageError(_short(str(error), name)) from error
+
+
+def demo_defaults(quick: bool) -> Path:
+    """Return the configuration file that `slimwave demo` starts from; it travels with the package."""
+    return Path(__file__).parent / "configs" / ("demo_quick.yaml" if quick else "demo.yaml")
 
 
 def _dataclass_in(annotation: Any) -> Any:
@@ -128,7 +135,7 @@ def _check_flags(name: str, arguments: list[str], known: set[str], config_class:
 
 
 def _known(name: str, key: str, known: set[str], shown: str) -> None:
-    free_form = any(key.startswith(f"{k}.") and k == "models" for k in known)  # a mapping of names
+    free_form = any(k.split(".")[-1] == "models" and key.startswith(f"{k}.") for k in known)
     if key in known or key in ("config", "json", "help", "print_config") or free_form:
         return
     raise UsageError(

@@ -4,14 +4,17 @@ Every stage is an ordinary command with a folder of its own below the demo's out
 kept, so that an interrupted demo goes on where it stopped.
 """
 
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.surrogates.settings import CompareConfig, PruneConfig, RolloutConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from slimwave.commands import Outcome
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class DemoConfig:
         """Return the stages' settings in order, with folders, seed and device filled in."""
         root = self.output
         data = root / "data"
-        run = {"data": data, "seed": self.seed, "device": self.device}
+        run: dict[str, Any] = {"data": data, "device": self.device}
+        fit = {**run, "seed": self.seed}
         models = {
             "full CNN": root / "full",
             "one-way CNN": root / "one_way",
@@ -57,31 +61,30 @@ class DemoConfig:
         }
         return {
             "generate": replace(self.generate, output=data, seed=self.seed),
-            "train the full CNN": replace(self.full, output=root / "full", **run),
-            "train the one-way CNN": replace(self.one_way, output=root / "one_way", **run),
-            "prune": replace(self.prune, model=root / "one_way", output=root / "pruned", **run),
+            "train the full CNN": replace(self.full, output=root / "full", **fit),
+            "train the one-way CNN": replace(self.one_way, output=root / "one_way", **fit),
+            "prune": replace(self.prune, model=root / "one_way", output=root / "pruned", **fit),
             "rollout": replace(self.rollout, model=root / "pruned", output=root / "rollout", **run),
             "compare": replace(self.compare, models=models, output=root / "compare", **run),
         }
 
 
-def demo(config: DemoConfig, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Run every stage and return the record of the last one, the comparison.
+def demo(config: DemoConfig) -> "Outcome":
+    """Run every stage and return the outcome of the last one, the comparison.
 
-    Parameters
-    ----------
-    config : DemoConfig
-        What to run.
-    say : callable
-        Receives one line per stage.
+    One line per stage goes to standard error, so that standard output holds the table alone.
     """
-    from slimwave import commands
+    from slimwave.commands import COMMAND_OF, Outcome
 
     started = time.perf_counter()
     stages = config.stages()
-    outcome = None
+    text = ""
+    record: dict[str, Any] = {}
     for number, (name, settings) in enumerate(stages.items(), 1):
-        say(f"[{number}/{len(stages)}] {name}  ({time.perf_counter() - started:.0f} s so far)")
-        outcome = commands.COMMAND_OF[type(settings)](settings)
-    assert outcome is not None
-    return {"seconds": time.perf_counter() - started, **outcome.record, "text": outcome.text}
+        seconds = time.perf_counter() - started
+        print(f"[{number}/{len(stages)}] {name} ({seconds:.0f} s so far)", file=sys.stderr)
+        outcome = COMMAND_OF[type(settings)](settings)
+        record, text = outcome.record, outcome.text
+        if number < len(stages):
+            print(text, file=sys.stderr)
+    return Outcome({**record, "seconds": time.perf_counter() - started}, text)

@@ -1,0 +1,161 @@
+"""What each command does: one function per command, from its settings to an `Outcome`.
+
+The work is done in `data/` and `surrogates/`; here results become words, pictures and one JSON object.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from slimwave import tables
+from slimwave.config import CheckConfig
+from slimwave.data.checking import check_dataset
+from slimwave.data.durable import write_bytes
+from slimwave.data.generation import generate as generate_dataset
+from slimwave.data.plain import to_plain
+from slimwave.data.scenarios import GenerateConfig
+from slimwave.demo import DemoConfig
+from slimwave.surrogates.comparison import compare as compare_models
+from slimwave.surrogates.forecasting import RolloutResult, run_rollout
+from slimwave.surrogates.pruning import prune as prune_model
+from slimwave.surrogates.settings import CompareConfig, PruneConfig, RolloutConfig, TrainConfig
+from slimwave.surrogates.training import train as train_model
+
+ANIMATION_FILE = "animation.gif"
+MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command prints: `text` for a person, or `record` as one JSON object with `--json`.
+
+    `ok` is false where the command did its work and the answer is no, such as a dataset with problems.
+    """
+
+    record: dict[str, Any]
+    text: str
+    ok: bool = True
+
+
+def generate(config: GenerateConfig) -> Outcome:
+    """Generate a dataset."""
+    summary = generate_dataset(config, progress=True)
+    text = (
+        f"{summary.trajectories} trajectories in {summary.shards} shards, {summary.bytes / 1e6:.1f} MB, "
+        f"in {summary.root} ({summary.new_trajectories} new, {summary.cpu_seconds:.1f} s of solver time)"
+    )
+    return Outcome(to_plain(summary), text)
+
+
+def check(config: CheckConfig) -> Outcome:
+    """Check a dataset and list its problems."""
+    report = check_dataset(config.folder)
+    problems = [str(problem) for problem in report.problems]
+    if config.seed is not None and report.seed not in (None, config.seed):
+        problems.append(f"{config.folder}: seed: expected {config.seed}, got {report.seed}")
+    record = {**to_plain(report), "problems": problems, "ok": not problems}
+    if problems:
+        more = len(problems) - MOST_PROBLEMS
+        shown = [*problems[:MOST_PROBLEMS], *([f"… and {more} more"] if more > 0 else [])]
+        return Outcome(
+            record, "\n".join([f"{len(problems)} problem(s) in {config.folder}:", *shown]), ok=False
+        )
+    text = f"{config.folder}: {report.trajectories} trajectories in {report.shards} shards, nothing wrong"
+    return Outcome(record, text)
+
+
+def train(config: TrainConfig) -> Outcome:
+    """Train a surrogate."""
+    result = train_model(config, progress=True)
+    text = (
+        f"{result.folder}: {result.parameters} parameters, validation rollout error "
+        f"{tables.percent(result.rollout_error)} (best at step {result.best_step} of {result.steps}), "
+        f"{result.cpu_seconds:.0f} s of processor time"
+    )
+    return Outcome(to_plain(result), text)
+
+
+def prune(config: PruneConfig) -> Outcome:
+    """Prune a surrogate."""
+    result = prune_model(config, progress=True)
+    headers = ["round", "PQ Index", "weights kept", "validation rollout error"]
+    rows = [
+        [
+            f"{record.round}" + (" (kept)" if record.round == result.chosen_round else ""),
+            f"{record.pq_index:.4f}",
+            f"{100 * record.kept / record.total:.1f} %",
+            tables.percent(record.rollout_error),
+        ]
+        for record in result.rounds
+    ]
+    text = (
+        f"{tables.markdown(headers, rows)}\n{result.folder}: {result.nonzeros} of {result.parameters} "
+        f"parameters left, {tables.size(result.sparse_bytes)} on disk"
+    )
+    return Outcome(to_plain(result), text)
+
+
+def rollout(config: RolloutConfig) -> Outcome:
+    """Forecast one trajectory, with an animation beside the fields."""
+    result = run_rollout(config, progress=True)
+    summary = result.summary()
+    files = {}
+    if config.animation:
+        path = result.folder / ANIMATION_FILE
+        write_bytes(path, _animation(result))
+        files = {"animation": str(path)}
+    errors = ", ".join(f"{tables.percent(e)} at step {s}" for s, e in summary["relative_l2"].items())
+    lines = [
+        f"{result.folder}: {summary['steps']} macro steps, "
+        f"{result.latency.median:.2f} ms each (95th percentile {result.latency.p95:.2f}, {result.runtime})",
+        f"relative L2 error of u: {errors}; valid until t = {summary['valid_time']:.2f}"
+        if errors
+        else "no reference to compare with",
+        *files.values(),
+    ]
+    return Outcome({**to_plain(summary), **files, "folder": str(result.folder)}, "\n".join(lines))
+
+
+def compare(config: CompareConfig) -> Outcome:
+    """Compare models, persistence and coarser solvers; write the report."""
+    comparison = compare_models(config, progress=True)
+    from slimwave.report import write_report
+
+    path = write_report(comparison)
+    headers, rows = tables.comparison_table(comparison, "test")
+    text = f"{tables.markdown(headers, rows)}\n\nreport: {path}"
+    return Outcome({**to_plain(comparison.to_json()), "report": str(path)}, text)
+
+
+def demo(config: DemoConfig) -> Outcome:
+    """Run every stage."""
+    from slimwave.demo import demo as run_demo
+
+    return run_demo(config)
+
+
+def _animation(result: RolloutResult) -> bytes:
+    from slimwave.animation import animate
+
+    known = len(result.reference)
+    surrogate = result.forecast[:, 0]
+    if known < 2:
+        return animate({"surrogate": surrogate}, result.times)
+    reference = result.reference[:, 0]
+    panels = {
+        "finite elements": reference,
+        "surrogate": surrogate[:known],
+        "error": surrogate[:known] - reference,
+    }
+    return animate(panels, result.times[:known])
+
+
+COMMAND_OF: dict[type, Callable[[Any], Outcome]] = {
+    GenerateConfig: generate,
+    CheckConfig: check,
+    TrainConfig: train,
+    PruneConfig: prune,
+    RolloutConfig: rollout,
+    CompareConfig: compare,
+    DemoConfig: demo,
+}
