@@ -1,17 +1,20 @@
 """The residual CNN: the full CNN of the comparisons and, with ``conv="cp"``, its one-way form.
 
-One step from the state s = (u, v) in the medium c:
+One step from the state s = (u, v) in the medium c, with σ the scales of u and v, δ their typical increments:
 
-    r    = rms(u/σ_u, v/σ_v)                       one number per sample
-    h₀   = L * extend(s / (σ r)) + M * extend(c)     c part: once per medium
-    hᵢ₊₁ = crop(hᵢ) + Wᵢ * gelu(hᵢ)                 valid convolutions
-    s⁺   = s + mask · δ r (H hₙ)                    1 × 1 head, δ the typical increment of u and v
+    g    = E₂ gelu(E₁ * extend(c))                   gates: once per medium
+    h₀   = (1 + g₀) ⊙ (L * extend(s / σ))
+    hᵢ   = crop(hᵢ₋₁) + (1 + gᵢ) ⊙ (Wᵢ * φ(hᵢ₋₁))    valid convolutions
+    s⁺   = mask · (s + δ H hₙ)                        1 × 1 head H
 
-The field is extended ONCE, by the total reach and by the walls' mirror images; every convolution after that
-is valid, so no layer ever sees an invented boundary. Dividing by r and multiplying by it again makes the
-step homogeneous, step(λ s) = λ step(s) for λ > 0, as the wave equation is: the network need not learn
-amplitudes. The residual stream reaches the head without a nonlinearity, so the network contains the linear
-finite-difference step as a special case.
+- The field is extended ONCE, by the total reach and by the walls' mirror images; every convolution after that
+  is valid, so no layer ever sees an invented boundary.
+- The medium multiplies, as it does in u_tt = ∇·(c² ∇u). A network that only adds c to its input has to
+  imitate the product by nonlinearities, and its rollouts are two to three times worse.
+- With φ = identity (``activation="none"``) the step is exactly linear in the state, as the wave equation is:
+  superposition holds, amplitudes need not be learned, and the only nonlinearity is in the medium.
+- With φ = GELU the state is divided by its size r and multiplied by it again, so that at least
+  step(λ s) = λ step(s) for λ > 0.
 """
 
 from typing import NamedTuple
@@ -28,6 +31,10 @@ from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.walls import extend, wall_mask
 
 HEAD_SCALE = 0.1
+"""A fresh network should change the state by about a tenth of a typical increment."""
+
+GATE_SCALE = 0.3
+"""Fresh gates scatter around 1 by about this much."""
 
 
 class ResidualContext(NamedTuple):
@@ -35,15 +42,15 @@ class ResidualContext(NamedTuple):
 
     Attributes
     ----------
-    lifted: (batch, width, nx + 2 r, ny + 2 r)
-        Contribution of c to the first hidden layer, r the reach left after it.
+    gates: (batch, depth · width, nx + 2 r, ny + 2 r)
+        1 + g for every layer, r being the reach that is left after the first.
     signs: (batch, 4)
         Signs of the walls.
     mask: (batch, 1, nx, ny)
         0 at the nodes of Dirichlet walls.
     """
 
-    lifted: Tensor
+    gates: Tensor
     signs: Tensor
     mask: Tensor
 
@@ -61,13 +68,18 @@ class ResidualCNN(Surrogate):
 
     def __init__(self, config: NetworkConfig, task: WaveTask) -> None:
         super().__init__(config, task)
-        self.lift_state = self._conv(2, bias=True)
-        self.lift_medium = self._conv(1, bias=False)
-        self.blocks = nn.ModuleList(self._conv(config.width) for _ in range(config.depth - 1))
-        self.head = nn.Conv2d(config.width, 2, 1, bias=False)
-        nn.init.normal_(self.head.weight, std=HEAD_SCALE / config.width**0.5)
+        width, depth = config.width, config.depth
+        self.nonlinear = config.activation == "gelu"
+        self.lift = self._conv(2, bias=self.nonlinear)
+        self.blocks = nn.ModuleList(self._conv(width, bias=self.nonlinear) for _ in range(depth - 1))
+        self.head = nn.Conv2d(width, 2, 1, bias=False)
+        self.encoder = self._conv(1, bias=True)
+        self.gates = nn.Conv2d(width, depth * width, 1)
+        nn.init.normal_(self.head.weight, std=HEAD_SCALE / width**0.5)
+        nn.init.normal_(self.gates.weight, std=GATE_SCALE / width**0.5)
+        nn.init.constant_(_bias(self.gates), 1.0)
 
-    def _conv(self, in_channels: int, bias: bool = True) -> nn.Module:
+    def _conv(self, in_channels: int, *, bias: bool) -> nn.Module:
         width, kernel = self.config.width, self.config.kernel_size
         rank = None
         if self.config.conv == "cp":
@@ -80,21 +92,28 @@ class ResidualCNN(Surrogate):
         return self.config.depth * (self.config.kernel_size // 2)
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> ResidualContext:
-        """Extend the medium evenly (its mirror image is itself) and lift it to the first hidden layer."""
+        """Compute the gates of a medium; its extension is even, since its mirror image is itself."""
         normalised = (wave_speed - self.task.speed_mean) / self.task.speed_std
-        even = torch.ones_like(walls)
-        lifted = self.lift_medium(_channels_last(extend(normalised, self.reach, even)))
-        return ResidualContext(lifted, walls, wall_mask(walls, *wave_speed.shape[-2:]))
+        extended = extend(normalised, self.reach, torch.ones_like(walls))
+        gates = self.gates(F.gelu(self.encoder(_channels_last(extended))))
+        return ResidualContext(gates, walls, wall_mask(walls, *wave_speed.shape[-2:]))
 
     def step(self, state: Tensor, context: ResidualContext) -> Tensor:
         """Advance the state (batch, 2, nx, ny) by one macro step."""
-        size = relative_scale(state, self.scale)
-        extended = extend(state / (self.scale * size), self.reach, context.signs)
-        hidden = self.lift_state(_channels_last(extended)) + context.lifted
+        size = relative_scale(state, self.scale) if self.nonlinear else state.new_ones(1)
+        normalised = state / (self.scale * size)
+        gates = context.gates.chunk(self.config.depth, dim=1)
+        hidden = gates[0] * self.lift(_channels_last(extend(normalised, self.reach, context.signs)))
         half = self.config.kernel_size // 2
-        for block in self.blocks:
-            hidden = _crop(hidden, half) + block(F.gelu(hidden))
+        for layer, block in enumerate(self.blocks, start=1):
+            update = block(F.gelu(hidden) if self.nonlinear else hidden)
+            hidden = _crop(hidden, half) + _crop(gates[layer], layer * half) * update
         return (state + self.increment * size * self.head(hidden)) * context.mask
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def _crop(field: Tensor, cells: int) -> Tensor:

@@ -52,6 +52,9 @@ class NetworkConfig:
         ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a vector.
     rank
         Rank terms per convolution for ``conv="cp"``; None means ``width``.
+    activation
+        ``"none"``: linear in the state (u, v) as the wave equation is, nonlinear in the medium only.
+        ``"gelu"``: the classical residual CNN.
     """
 
     name: str = "residual_cnn"
@@ -60,6 +63,7 @@ class NetworkConfig:
     kernel_size: int = 5
     conv: Literal["dense", "cp"] = "dense"
     rank: int | None = None
+    activation: Literal["none", "gelu"] = "none"
 
     def __post_init__(self) -> None:
         _at_least("network.width", self.width, 1)

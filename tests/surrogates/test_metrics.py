@@ -1,0 +1,90 @@
+"""Metrics against closed forms, against The Well's own code, and on forecasts that have blown up."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slimwave.surrogates.metrics import energy, relative_l2, valid_time, vrmse
+
+
+def test_relative_l2_of_a_scaled_field_is_the_scale_s_distance_from_one() -> None:
+    field = torch.randn(3, 5, 8, 9, dtype=torch.float64)
+    scales = torch.tensor([0.5, 1.0, 2.5], dtype=torch.float64)[:, None, None, None]
+    errors = relative_l2(scales * field, field)
+    assert errors.shape == (3, 5)
+    assert torch.allclose(errors, (scales[..., 0, 0] - 1).abs().expand(3, 5))
+
+
+def test_errors_of_a_blown_up_forecast_are_infinite_never_nan() -> None:
+    field = torch.ones(1, 4, 4)
+    for value in (math.nan, math.inf):
+        broken = torch.full_like(field, value)
+        assert relative_l2(broken, field).item() == math.inf
+        assert vrmse(broken, field).item() == math.inf
+
+
+def test_relative_l2_at_a_vanishing_reference() -> None:
+    rest = torch.zeros(1, 4, 4)
+    assert relative_l2(rest, rest).item() == 0
+    assert relative_l2(rest + 1, rest).item() == math.inf
+
+
+def test_vrmse_of_the_mean_is_one() -> None:
+    """Up to the unbiased variance, predicting the mean everywhere scores 1."""
+    field = torch.randn(2, 64, 64, dtype=torch.float64)
+    mean = field.mean(dim=(-2, -1), keepdim=True).expand_as(field)
+    assert torch.allclose(vrmse(mean, field), torch.ones(2, dtype=torch.float64), atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_vrmse_equals_the_well_s() -> None:
+    spatial = pytest.importorskip("the_well.benchmark.metrics.spatial")
+    prediction, reference = torch.randn(2, 3, 12, 10)
+
+    class Meta:
+        n_spatial_dims = 2
+
+    theirs = spatial.VRMSE.eval(prediction[..., None], reference[..., None], Meta())[..., 0]
+    assert torch.allclose(vrmse(prediction, reference), theirs, rtol=1e-6)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.01, 0.99))
+def test_valid_time_counts_the_steps_before_the_first_failure(errors: list[float], threshold: float) -> None:
+    failures = [step for step, error in enumerate(errors) if error > threshold]
+    expected = failures[0] if failures else len(errors)
+    found = valid_time(torch.tensor(errors, dtype=torch.float64), 0.5, threshold)
+    assert found.item() == 0.5 * expected
+
+
+def test_valid_time_ends_at_an_infinite_error_and_never_resumes() -> None:
+    errors = torch.tensor([[0.1, math.inf, 0.1], [0.1, 0.1, 0.1]])
+    assert valid_time(errors, 0.02, 0.2).tolist() == pytest.approx([0.02, 0.06])
+
+
+def standing_wave(nodes: int) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
+    """The mode u = sin πx sin πy on the unit square at rest, c = 2: E = ½ c² ∫|∇u|² = π²."""
+    x = torch.linspace(0, 1, nodes, dtype=torch.float64)
+    u = torch.sin(math.pi * x)[:, None] * torch.sin(math.pi * x)[None, :]
+    step = 1 / (nodes - 1)
+    return torch.stack([u, torch.zeros_like(u)]), torch.full_like(u, 2.0), (step, step)
+
+
+def test_energy_converges_at_second_order() -> None:
+    errors = []
+    for nodes in (17, 33, 65):
+        state, wave_speed, spacing = standing_wave(nodes)
+        errors.append(abs(energy(state, wave_speed, spacing).item() - math.pi**2))
+    rates = [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]
+    assert all(1.95 < rate < 2.05 for rate in rates)
+
+
+def test_kinetic_energy_of_a_constant_velocity_is_exact() -> None:
+    """V = 3 on [0, 1] × [0, 2]: E = ½ · 9 · 2; the trapezoidal rule is exact for constants."""
+    state = torch.zeros(4, 2, 11, 9, dtype=torch.float64)
+    state[:, 1] = 3.0
+    found = energy(state, torch.ones(11, 9, dtype=torch.float64), (0.1, 0.25))
+    assert torch.allclose(found, torch.full((4,), 9.0, dtype=torch.float64))

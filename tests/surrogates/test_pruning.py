@@ -1,0 +1,219 @@
+"""The SAP loop on surrogates: zeros stay zero, choices are made on validation data, rounds can be resumed."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from slimwave.compression.roles import prunable_parameters
+from slimwave.compression.sparse_file import load_sparse
+from slimwave.data.run_folders import RunFolder
+from slimwave.surrogates.checkpoints import CheckpointError, load_model, load_tensors
+from slimwave.surrogates.fitting import Fitter, TrainingDivergedError
+from slimwave.surrogates.pruning import PruneResult, prune
+from slimwave.surrogates.settings import FitConfig, PruneConfig, SAPConfig, ValidationConfig
+from slimwave.surrogates.training import TrainResult
+
+Settings = Callable[..., PruneConfig]
+
+
+@pytest.fixture
+def pruning(trained: TrainResult, dataset: Path) -> Settings:
+    """Settings of a pruning that takes a fraction of a second: ``pruning(output, **changes)``."""
+
+    def settings(output: Path, **changes: object) -> PruneConfig:
+        defaults: dict[str, object] = {
+            "model": trained.folder,
+            "data": dataset,
+            "sap": SAPConfig(eta=0.1),
+            "rounds": 3,
+            "tolerance": None,
+            "fit": FitConfig(steps=4, batch_size=2, warmup=1, unroll=(2,), weight_decay=0.1),
+            "validation": ValidationConfig(every=2, steps=4),
+            "device": "cpu",
+        }
+        return PruneConfig(output=output, **(defaults | changes))  # type: ignore[arg-type]
+
+    return settings
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
+    """Replace the validation error by a script of numbers."""
+
+    def script(errors: list[float]) -> None:
+        numbers = iter(errors)
+        target = "slimwave.surrogates.pruning.RolloutValidator.__call__"
+        monkeypatch.setattr(target, lambda *_: next(numbers))
+
+    return script
+
+
+def zero_share(folder: Path) -> float:
+    weights = prunable_parameters(load_model(folder)).values()
+    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+
+
+def test_pruned_weights_are_zero_in_the_model_and_the_counts_agree(pruning: Settings, tmp_path: Path) -> None:
+    result = prune(pruning(tmp_path / "run"))
+    kept = [record.kept for record in result.rounds]
+    assert result.chosen_round == 3
+    assert kept == sorted(kept, reverse=True)
+    assert kept[-1] < kept[0] == result.rounds[0].total
+    assert zero_share(tmp_path / "run") == pytest.approx(1 - kept[-1] / kept[0])
+    assert result.nonzeros == result.parameters - (kept[0] - kept[-1])
+
+
+def test_the_record_follows_the_paper_s_rule(pruning: Settings, tmp_path: Path) -> None:
+    """The pruned count is c = ⌊d min(γ (1 − m/d), β)⌋, with d the survivors of the round before."""
+    result = prune(pruning(tmp_path / "run", sap=SAPConfig(eta=0.1, gamma=0.7)))
+    for before, record in zip(result.rounds, result.rounds[1:], strict=False):
+        share = min(0.7 * (1 - record.lower_bound / before.kept), 0.9)
+        assert record.pruned == pytest.approx(before.kept * share, abs=1)
+        assert record.kept == before.kept - record.pruned
+        assert 0 < record.pq_index < 1
+
+
+def test_the_sparse_file_holds_the_chosen_model(pruning: Settings, tmp_path: Path) -> None:
+    result = prune(pruning(tmp_path / "run"))
+    sparse = load_sparse(tmp_path / "run" / "model.sparse.safetensors")
+    dense = load_tensors(tmp_path / "run" / "model.safetensors")
+    assert sparse.keys() == dense.keys()
+    assert all(torch.equal(sparse[name], dense[name]) for name in dense)
+    assert result.sparse_bytes < (tmp_path / "run" / "model.safetensors").stat().st_size
+
+
+def test_the_sparsest_round_within_the_tolerance_is_chosen(
+    pruning: Settings, tmp_path: Path, scripted: Callable[[list[float]], None]
+) -> None:
+    """Errors: reference 0.10; rounds (best of two validations) 0.09, 0.109, 0.13; tolerance 1.1."""
+    scripted([0.10, 0.20, 0.09, 0.109, 0.3, 0.13, 0.13])
+    result = prune(pruning(tmp_path / "run", tolerance=1.1))
+    assert [record.rollout_error for record in result.rounds] == [0.10, 0.09, 0.109, 0.13]
+    assert (result.chosen_round, result.rollout_error, result.reference_error) == (2, 0.109, 0.10)
+    records = list(RunFolder.open(tmp_path / "run").records())
+    assert [record["acceptable"] for record in records] == [True, True, True, False]
+
+
+def test_where_no_round_is_good_enough_the_model_stays_as_it_was(
+    pruning: Settings, tmp_path: Path, trained: TrainResult, scripted: Callable[[list[float]], None]
+) -> None:
+    scripted([0.1] + [0.5] * 6)
+    result = prune(pruning(tmp_path / "run", tolerance=1.1))
+    assert result.chosen_round == 0
+    before, after = (
+        load_tensors(folder / "model.safetensors") for folder in (trained.folder, tmp_path / "run")
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("rewind", ["initial", "early"])
+def test_survivors_are_rewound_to_where_training_stood(
+    pruning: Settings, tmp_path: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch, rewind: str
+) -> None:
+    starts = []
+    original = Fitter.run
+
+    def observed(self: Fitter, *arguments: object, **keywords: object) -> object:
+        starts.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        return original(self, *arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Fitter, "run", observed)
+    prune(pruning(tmp_path / "run", rewind=rewind, rounds=1))
+    target = load_tensors(trained.folder / f"{rewind}.safetensors")
+    for name, value in starts[0].items():
+        assert bool(((value == target[name]) | (value == 0)).all())
+    assert any(bool((value == 0).any()) for value in starts[0].values())
+
+
+def test_a_missing_file_to_rewind_to_is_found_before_any_work(
+    pruning: Settings, tmp_path: Path, trained: TrainResult
+) -> None:
+    model = Path(shutil.copytree(trained.folder, tmp_path / "model"))
+    (model / "early.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"--rewind early needs .*early\.safetensors"):
+        prune(pruning(tmp_path / "run", model=model, rewind="early"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_the_reference_first_is_the_stricter_comparison(
+    pruning: Settings, tmp_path: Path, trained: TrainResult
+) -> None:
+    given = prune(pruning(tmp_path / "a", rounds=1))
+    tuned = prune(pruning(tmp_path / "b", rounds=1, reference="finetuned"))
+    assert given.reference_error == pytest.approx(trained.rollout_error, rel=1e-6)
+    assert tuned.reference_error < given.reference_error
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("number", [1, 2])
+def test_resume_after_an_interruption_repeats_the_uninterrupted_run(
+    pruning: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int
+) -> None:
+    """Interrupt round 1 or 2 before and after its first validation."""
+    whole = prune(pruning(tmp_path / "whole"))
+    original = Fitter.step
+
+    def interrupted(self: Fitter) -> float:
+        if (
+            len(list((tmp_path / "broken" / "rounds").glob("round_*"))) == number
+            and self.position.step == step
+        ):
+            raise KeyboardInterrupt
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fitter, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prune(pruning(tmp_path / "broken"))
+    resumed = prune(pruning(tmp_path / "broken"))
+    assert resumed.rounds == whole.rounds
+    for name in ("model.safetensors", "model.sparse.safetensors", "rounds/round_03.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    logged = [record["round"] for record in RunFolder.open(tmp_path / "broken").records()]
+    assert logged == [0, 1, 2, 3]
+
+
+def test_a_finished_pruning_is_not_done_again(
+    pruning: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prune(pruning(tmp_path / "run"))
+    monkeypatch.setattr(Fitter, "step", lambda *_: pytest.fail("trained again"))
+    assert dataclasses.asdict(prune(pruning(tmp_path / "run"))) == dataclasses.asdict(first)
+
+
+def test_divergence_keeps_the_finished_rounds(
+    pruning: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Fitter.step
+
+    def poisoned(self: Fitter) -> float:
+        if (tmp_path / "run" / "rounds" / "round_01.safetensors").exists():
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(torch.nan)
+        return original(self)
+
+    monkeypatch.setattr(Fitter, "step", poisoned)
+    with pytest.raises(TrainingDivergedError, match="diverged at step 1"):
+        prune(pruning(tmp_path / "run"))
+    kept = load_tensors(tmp_path / "run" / "rounds" / "round_01.safetensors")
+    assert all(torch.isfinite(value).all() for value in kept.values() if value.is_floating_point())
+
+
+def test_a_damaged_round_is_refused(pruning: Settings, tmp_path: Path) -> None:
+    prune(pruning(tmp_path / "run"))
+    path = tmp_path / "run" / "rounds" / "round_02.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"round_02\.safetensors is damaged"):
+        prune(pruning(tmp_path / "run"))
+
+
+def test_the_log_is_one_line_per_round(pruning: Settings, tmp_path: Path) -> None:
+    result: PruneResult = prune(pruning(tmp_path / "run"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["kept"] for line in lines] == [record.kept for record in result.rounds]
+    assert lines[1].keys() >= {"round", "pq_index", "lower_bound", "pruned", "total", "rollout_error"}

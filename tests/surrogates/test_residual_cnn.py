@@ -1,0 +1,145 @@
+"""Invariants of the residual CNN: walls, linearity, homogeneity, any grid, and one-way = its dense twin."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from slimwave.compression.one_way import OneWayConv
+from slimwave.surrogates.networks import build_network
+from slimwave.surrogates.residual_cnn import ResidualCNN
+from slimwave.surrogates.settings import NetworkConfig
+from slimwave.surrogates.surrogate import Surrogate
+from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.walls import wall_mask
+
+TASK = WaveTask(
+    macro_step=0.05,
+    spacing=(0.0625, 0.0625),
+    max_speed=2.0,
+    scale=(0.2, 1.5),
+    increment=(0.08, 0.7),
+    speed_mean=1.5,
+    speed_std=0.3,
+)
+SMALL = NetworkConfig(width=4, depth=2, kernel_size=3)
+SIGNS = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)))
+ONE_WAY = dataclasses.replace(SMALL, conv="cp", rank=3)
+NONLINEAR = dataclasses.replace(SMALL, activation="gelu")
+
+
+def network(config: NetworkConfig) -> Surrogate:
+    torch.manual_seed(0)
+    return build_network(config, TASK).double().eval()
+
+
+def scene(batch: int, nx: int = 12, ny: int = 11) -> tuple[Tensor, Tensor, Tensor]:
+    """Random states that rest on Dirichlet walls, random media, and all mixtures of walls in turn."""
+    generator = torch.Generator().manual_seed(1)
+    walls = SIGNS[torch.arange(batch) % len(SIGNS)].double()
+    state = torch.randn(batch, 2, nx, ny, generator=generator, dtype=torch.float64)
+    wave_speed = 1 + torch.rand(batch, 1, nx, ny, generator=generator, dtype=torch.float64)
+    return state * wall_mask(walls, nx, ny), wave_speed, walls
+
+
+@pytest.mark.parametrize("config", [SMALL, ONE_WAY, NONLINEAR], ids=["dense", "cp", "gelu"])
+@pytest.mark.parametrize("grid", [(12, 11), (31, 9)])
+def test_any_grid_size_and_dirichlet_nodes_stay_at_rest(config: NetworkConfig, grid: tuple[int, int]) -> None:
+    state, wave_speed, walls = scene(16, *grid)
+    following = network(config)(state, wave_speed, walls)
+    assert following.shape == state.shape
+    assert torch.equal(following * (1 - wall_mask(walls, *grid)), torch.zeros_like(following))
+    assert not torch.equal(following, state)
+
+
+@pytest.mark.parametrize("config", [SMALL, ONE_WAY], ids=["dense", "cp"])
+def test_superposition_without_activation(config: NetworkConfig) -> None:
+    model = network(config)
+    state, wave_speed, walls = scene(16)
+    other = state.roll(1, dims=0) * wall_mask(walls, 12, 11)
+    context = model.encode(wave_speed, walls)
+    combined = model.step(2 * state - 3 * other, context)
+    assert torch.allclose(
+        combined, 2 * model.step(state, context) - 3 * model.step(other, context), atol=1e-12
+    )
+
+
+def test_homogeneity_with_gelu() -> None:
+    model = network(NONLINEAR)
+    state, wave_speed, walls = scene(4)
+    context = model.encode(wave_speed, walls)
+    assert torch.allclose(model.step(1e-3 * state, context), 1e-3 * model.step(state, context), atol=1e-12)
+    superposed = model.step(state, context) + model.step(-state, context)
+    assert superposed.abs().max() > 1e-3
+
+
+def test_a_state_at_rest_stays_at_rest() -> None:
+    for config in (SMALL, NONLINEAR):
+        _, wave_speed, walls = scene(4)
+        rest = torch.zeros(4, 2, 12, 11, dtype=torch.float64)
+        assert network(config)(rest, wave_speed, walls).abs().max() < 1e-100
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0], ids=["dirichlet", "neumann"])
+def test_a_wall_equals_the_mirrored_half_of_a_larger_domain(sign: float) -> None:
+    """Unfold the domain at its left wall: the step on the right half must not notice."""
+    model = network(SMALL)
+    state, wave_speed, _ = scene(1)
+    walls = torch.tensor([[sign, -1.0, 1.0, -1.0]], dtype=torch.float64)
+    state = state * wall_mask(walls, 12, 11)
+    unfolded = torch.cat([sign * state[:, :, 1:].flip(2), state], dim=2)
+    medium = torch.cat([wave_speed[:, :, 1:].flip(2), wave_speed], dim=2)
+    outer = torch.tensor([[-1.0, -1.0, 1.0, -1.0]], dtype=torch.float64)
+    here = model(state, wave_speed, walls)
+    there = model(unfolded, medium, outer)[:, :, 11:]
+    assert torch.allclose(here[:, :, 1:], there[:, :, 1:], atol=1e-12)
+
+
+def test_one_way_network_equals_the_dense_network_of_its_composed_kernels() -> None:
+    one_way = network(ONE_WAY)
+    dense = network(SMALL)
+    composed = dict(one_way.state_dict())
+    for name, layer in one_way.named_modules():
+        if isinstance(layer, OneWayConv):
+            composed = {key: value for key, value in composed.items() if not key.startswith(f"{name}.")}
+            composed[f"{name}.weight"] = layer.kernel().detach()
+            if layer.mix_out.bias is not None:
+                composed[f"{name}.bias"] = layer.mix_out.bias.detach()
+    dense.load_state_dict(composed)
+    assert torch.allclose(one_way(*scene(16)), dense(*scene(16)), atol=1e-12)
+
+
+def test_a_batch_is_its_samples_one_by_one() -> None:
+    model = network(NONLINEAR)
+    state, wave_speed, walls = scene(16)
+    together = model(state, wave_speed, walls)
+    for n in range(16):
+        alone = model(state[n : n + 1], wave_speed[n : n + 1], walls[n : n + 1])
+        assert torch.allclose(together[n], alone[0], atol=1e-12)
+
+
+def test_information_travels_no_further_than_the_reach() -> None:
+    model = network(SMALL)
+    state, wave_speed, walls = scene(1, 21, 21)
+    disturbed = state.clone()
+    disturbed[0, 0, 10, 10] += 1
+    change = (model(disturbed, wave_speed, walls) - model(state, wave_speed, walls))[0].abs().amax(dim=0)
+    moved = change.nonzero() - 10
+    assert moved.abs().max() == model.reach == 2
+
+
+def test_a_reach_shorter_than_the_wave_s_way_is_refused_with_the_number_that_would_do() -> None:
+    fast = dataclasses.replace(TASK, max_speed=6.0)
+    with pytest.raises(ValueError, match=r"reaches 2 cells, .* crosses 4\.8 cells .* at least 5: use "):
+        ResidualCNN(SMALL, fast)
+    for remedy in ({"depth": 5}, {"kernel_size": 7}):
+        assert ResidualCNN(dataclasses.replace(SMALL, **remedy), fast).reach >= 5
+
+
+def test_unknown_network_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"--network\.name: no network is called 'unet'; available: residual_cnn"
+    ):
+        build_network(NetworkConfig(name="unet"), TASK)

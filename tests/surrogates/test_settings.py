@@ -1,0 +1,83 @@
+"""Settings name the flag to change, and the command line can read them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonargparse
+import pytest
+
+from slimwave.surrogates.settings import (
+    CompareConfig,
+    FitConfig,
+    NetworkConfig,
+    PruneConfig,
+    RolloutConfig,
+    SAPConfig,
+    TrainConfig,
+    ValidationConfig,
+)
+
+MISTAKES: list[tuple[Callable[[], object], str]] = [
+    (lambda: NetworkConfig(width=0), r"--network\.width: expected a value of at least 1, got 0"),
+    (lambda: NetworkConfig(depth=0), r"--network\.depth"),
+    (lambda: NetworkConfig(kernel_size=4), r"--network\.kernel_size: expected an odd length .* got 4"),
+    (lambda: NetworkConfig(conv="cp", rank=0), r"--network\.rank: expected a value of at least 1, got 0"),
+    (lambda: NetworkConfig(conv="dense", rank=8), r"--network\.rank 8 has no meaning .* --network\.conv cp"),
+    (lambda: FitConfig(steps=0), r"--fit\.steps"),
+    (lambda: FitConfig(batch_size=0), r"--fit\.batch_size"),
+    (lambda: FitConfig(learning_rate=0.0), r"--fit\.learning_rate"),
+    (lambda: FitConfig(learning_rate=float("nan")), r"--fit\.learning_rate"),
+    (lambda: FitConfig(unroll=()), r"--fit\.unroll"),
+    (lambda: FitConfig(unroll=(1, 0)), r"--fit\.unroll"),
+    (lambda: FitConfig(noise=-0.1), r"--fit\.noise"),
+    (lambda: FitConfig(ema=1.0), r"--fit\.ema"),
+    (lambda: ValidationConfig(every=0), r"--validation\.every"),
+    (lambda: ValidationConfig(trajectories=0), r"--validation\.trajectories"),
+    (lambda: TrainConfig(seed=-1), r"--seed"),
+    (lambda: TrainConfig(threads=0), r"--threads"),
+    (lambda: SAPConfig(p=1.0, q=1.0), r"--sap\.p, --sap\.q"),
+    (lambda: SAPConfig(beta=1.0), r"--sap\.beta"),
+    (lambda: PruneConfig(rounds=0), r"--rounds"),
+    (lambda: PruneConfig(tolerance=-1.0), r"--tolerance"),
+    (lambda: RolloutConfig(steps=0), r"--steps"),
+    (lambda: RolloutConfig(initial=Path("u.npy")), r"--initial has no reference .* --steps"),
+    (lambda: RolloutConfig(wave_speed=-1.0), r"--wave_speed"),
+    (lambda: RolloutConfig(runtime="onnx", device="cuda"), r"--runtime onnx computes on the CPU"),
+    (lambda: CompareConfig(models={}), r"--models"),
+    (lambda: CompareConfig(coarse_elements=(0,)), r"--coarse_elements"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
+def test_a_mistake_names_its_flag(mistake: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mistake()
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "expected"),
+    [
+        (
+            TrainConfig,
+            ["--network.conv=cp", "--network.rank=8", "--fit.unroll=[1,2]", "--threads=1"],
+            TrainConfig(network=NetworkConfig(conv="cp", rank=8), fit=FitConfig(unroll=(1, 2)), threads=1),
+        ),
+        (
+            PruneConfig,
+            ["--sap.eta=0.1", "--tolerance=null"],
+            PruneConfig(sap=SAPConfig(eta=0.1), tolerance=None),
+        ),
+        (RolloutConfig, ["--wave_speed=1.5"], RolloutConfig(wave_speed=1.5)),
+        (RolloutConfig, ["--wave_speed=c.npy"], RolloutConfig(wave_speed=Path("c.npy"))),
+        (
+            CompareConfig,
+            ['--models={"full": "runs/f"}', "--coarse_elements=[3,5]"],
+            CompareConfig(models={"full": Path("runs/f")}, coarse_elements=(3, 5)),
+        ),
+    ],
+)
+def test_dotted_flags_reach_the_dataclasses(settings: type, arguments: list[str], expected: object) -> None:
+    parser = jsonargparse.ArgumentParser()
+    parser.add_class_arguments(settings, "job")
+    prefixed = [argument.replace("--", "--job.", 1) for argument in arguments]
+    assert parser.instantiate(parser.parse_args(prefixed)).job == expected
