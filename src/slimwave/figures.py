@@ -5,12 +5,13 @@ Fields are drawn with x to the right and y upwards, u on a scale symmetric about
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
@@ -81,7 +82,10 @@ def wave_fields(
 
 
 def error_over_time(
-    curves: Mapping[str, tuple[Array, Array]], threshold: float, title: str, dashed: Sequence[str] = ()
+    curves: Mapping[str, tuple[Array, Array]],
+    threshold: float,
+    colours: Mapping[str, str] | None = None,
+    dashed: Sequence[str] = (),
 ) -> Figure:
     """Draw relative L2 errors over time, logarithmically, with the threshold of the valid time.
 
@@ -91,33 +95,32 @@ def error_over_time(
         One curve per competitor, errors relative (1 = 100 %).
     threshold : float
         The error up to which a forecast counts as valid.
-    title : str
-        What the errors are taken over.
+    colours : mapping of name to colour, optional
+        As from `colours_of`, so that a name has one colour in all pictures.
     dashed : sequence of str
         Names drawn dashed, such as classical solvers.
     """
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.8, 3.8), layout="constrained")
     axis = figure.subplots()
-    for colour, (name, (times, errors)) in zip(_colours(len(curves)), curves.items(), strict=True):
+    colours = colours or colours_of(curves)
+    for name, (times, errors) in curves.items():
         clipped = np.clip(np.nan_to_num(errors, nan=10.0, posinf=10.0), 1e-6, 10.0)
-        axis.plot(times, 100 * clipped, "--" if name in dashed else "-", color=colour, label=name, lw=1.6)
-    axis.axhline(100 * threshold, color="0.6", lw=0.8)
-    axis.annotate(
-        f"{100 * threshold:.0f} %: valid up to here",
-        (0, 100 * threshold),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 3),
-        textcoords="offset points",
-        fontsize=8,
-        color="0.4",
-    )
-    axis.set(yscale="log", xlabel="time t", ylabel="relative L2 error of u, %", title=title)
+        axis.plot(
+            times, 100 * clipped, "--" if name in dashed else "-", color=colours[name], label=name, lw=1.6
+        )
+    axis.axhline(100 * threshold, color="0.6", lw=0.8, ls=":", label=f"{100 * threshold:.0f} %: valid below")
+    axis.set(yscale="log", xlabel="time t", ylabel="relative L2 error of u, %")
     _finish(axis)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def error_against(points: Mapping[str, tuple[float, float]], label: str, error_label: str) -> Figure:
+def error_against(
+    points: Mapping[str, tuple[float, float]],
+    label: str,
+    error_label: str,
+    colours: Mapping[str, str] | None = None,
+) -> Figure:
     """Draw one point per competitor, cost to the right and error upwards, both logarithmic.
 
     Parameters
@@ -126,17 +129,24 @@ def error_against(points: Mapping[str, tuple[float, float]], label: str, error_l
         Cost in the unit of `label`; error relative.
     label, error_label : str
         What the axes show.
+    colours : mapping of name to colour, optional
+        As for `error_over_time`.
     """
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
-    for colour, (name, (cost, error)) in zip(_colours(len(points)), points.items(), strict=True):
-        axis.plot(cost, 100 * min(error, 10.0), "o", color=colour, ms=8)
+    colours = colours or colours_of(points)
+    for name, (cost, error) in points.items():
+        axis.plot(cost, 100 * min(error, 10.0), "o", color=colours[name], ms=8)
         axis.annotate(
             name, (cost, 100 * min(error, 10.0)), xytext=(7, 4), textcoords="offset points", fontsize=8
         )
     axis.set(xscale="log", yscale="log", xlabel=label, ylabel=error_label)
     axis.margins(x=0.25, y=0.2)
     _finish(axis)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        side.set_minor_formatter(NullFormatter())
     return figure
 
 
@@ -177,16 +187,18 @@ def energy_over_time(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
     """Draw the energy of forecasts relative to its initial value; the exact one stays at 1."""
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     axis = figure.subplots()
-    for colour, (name, (times, energy)) in zip(_colours(len(curves)), curves.items(), strict=True):
-        axis.plot(times, energy / energy[0], color=colour, label=name, lw=1.6)
+    colours = colours_of(curves)
+    for name, (times, energy) in curves.items():
+        axis.plot(times, energy / energy[0], color=colours[name], label=name, lw=1.6)
     axis.set(xlabel="time t", ylabel="energy / initial energy")
     _finish(axis)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def _colours(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Return one colour per name, in order."""
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
 
 def _finish(axis: Axes) -> None:

@@ -7,14 +7,14 @@ from html import escape
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; color: #1d2329; background: #fff;
-       max-width: 1100px; margin: 2.5rem auto 5rem; padding: 0 1.25rem; }
+       max-width: 1180px; margin: 2.5rem auto 5rem; padding: 0 1.25rem; }
 h1 { font-size: 1.9rem; margin: 0 0 .2rem; letter-spacing: -.01em; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; border-bottom: 1px solid #e3e7ea; padding-bottom: .3rem; }
 p { max-width: 46rem; }
 .quiet { color: #5b6670; font-size: .92rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: .4rem .6rem; text-align: right; border-bottom: 1px solid #e9edf0; white-space: nowrap; }
+table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: .4rem .45rem; text-align: right; border-bottom: 1px solid #e9edf0; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #c9d1d7; font-weight: 600; vertical-align: bottom; white-space: normal; }
 tbody tr:hover { background: #f6f8fa; }

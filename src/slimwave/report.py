@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from matplotlib.figure import Figure
 
 from slimwave import animation, figures, html, tables
 from slimwave.data.durable import write_text
@@ -40,12 +41,13 @@ def _body(comparison: Comparison) -> Iterator[str]:
         "elements on coarser meshes stand beside the surrogates: a surrogate is fast only where it beats the "
         "solver that reaches the same error."
     )
+    colours = figures.colours_of(row.name for row in comparison.rows)
     for split, title in SPLIT_TITLES.items():
         yield html.heading(title)
         headers, rows = tables.comparison_table(comparison, split)
         yield html.paragraph(f"{comparison.trajectories[split]} trajectories.", quiet=True)
         yield html.table(headers, rows)
-        yield _picture(figures.error_over_time(_curves(comparison, split), comparison.threshold, "",
+        yield _picture(figures.error_over_time(_curves(comparison, split), comparison.threshold, colours,
                        dashed=_solvers(comparison)), "Error over time",
                        "Median error over time. Dashed: finite elements on coarser meshes.")  # fmt: skip
     yield from _pictures(comparison)
@@ -86,14 +88,17 @@ def _pictures(comparison: Comparison) -> Iterator[str]:
     )
     yield html.heading("Error against cost")
     step = comparison.steps[-2] if len(comparison.steps) > 1 else comparison.steps[-1]
+    colours = figures.colours_of(row.name for row in comparison.rows)
     label = f"test error at step {step}, %"
     yield _picture(
-        figures.error_against(_against(comparison, step, "nonzeros"), "nonzero parameters", label),
+        figures.error_against(_against(comparison, step, "nonzeros"), "nonzero parameters", label, colours),
         "Error against nonzero parameters",
         f"Median test error at step {step} against the parameters that are not zero.",
     )
     yield _picture(
-        figures.error_against(_against(comparison, step, "latency"), "ms per macro step, one thread", label),
+        figures.error_against(
+            _against(comparison, step, "latency"), "ms per macro step, one thread", label, colours
+        ),
         "Error against latency",
         "The same error against the time of a macro step, in the fastest runtime of each competitor. "
         "Lower left is better.",
@@ -108,7 +113,7 @@ def _pictures(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _pruning_figure(comparison: Comparison, name: str, rounds: list[dict[str, float]]) -> figures.Figure:
+def _pruning_figure(comparison: Comparison, name: str, rounds: list[dict[str, float]]) -> Figure:
     folder = RunFolder.open(RunFolder.open(comparison.folder).config["models"][name])
     tolerance = folder.config["tolerance"]
     errors = [record["rollout_error"] for record in rounds]
@@ -121,7 +126,7 @@ def _pruning_figure(comparison: Comparison, name: str, rounds: list[dict[str, fl
     )
 
 
-def _picture(figure: figures.Figure, alt: str, caption: str) -> str:
+def _picture(figure: Figure, alt: str, caption: str) -> str:
     return html.picture(figures.to_png(figure), "png", alt, caption)
 
 

@@ -66,10 +66,10 @@ def comparison_table(comparison: Comparison, split: str) -> tuple[list[str], lis
         "on disk",
         "MACs/step",
         "nonzero MACs",
-        "ms/step (PyTorch or solver)",
-        "ms/step (ONNX Runtime)",
+        "ms/step, PyTorch / solver",
+        "ms/step, ONNX",
         *(f"error, step {step}" + (" (last)" if step == last else "") for step in comparison.steps),
-        f"valid time (error ≤ {100 * comparison.threshold:.0f} %)",
+        f"valid time (≤ {100 * comparison.threshold:.0f} %)",
     ]
     return headers, [_cells(row, split, comparison.steps) for row in comparison.rows]
 

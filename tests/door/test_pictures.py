@@ -54,7 +54,7 @@ def test_figures_become_png_pictures():
     u = field()
     drawn = [
         figures.wave_fields({"FE": u, "CNN": 0.9 * u}, [0.0, 1.0, 2.0], 1 + u[0], (1.0, 0.7)),
-        figures.error_over_time({"CNN": (times, errors)}, 0.2, "test", dashed=["CNN"]),
+        figures.error_over_time({"CNN": (times, errors)}, 0.2, dashed=["CNN"]),
         figures.error_against({"CNN": (1e4, 0.1), "FE": (1e-1, 1e-3)}, "parameters", "error, %"),
         figures.pruning_rounds([0.5, 0.4], [1.0, 0.5], [0.1, 0.11], chosen=1, limit=0.12),
         figures.energy_over_time({"CNN": (times, times)}),
@@ -66,7 +66,7 @@ def test_figures_become_png_pictures():
 
 
 def test_error_axis_is_in_percent_and_clipped():
-    figure = figures.error_over_time({"CNN": (np.arange(2.0), np.array([0.1, np.inf]))}, 0.2, "test")
+    figure = figures.error_over_time({"CNN": (np.arange(2.0), np.array([0.1, np.inf]))}, 0.2)
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [10.0, 1000.0])
 
 
