@@ -23,6 +23,7 @@ from slimwave import __version__
 from slimwave.data.durable import remove_parts, write_bytes
 from slimwave.data.guard import open_guarded
 from slimwave.data.processes import run_tasks
+from slimwave.data.reading import read_stats
 from slimwave.data.run_folders import RunFolder, require_writable
 from slimwave.data.scenarios import SPLITS, GenerateConfig, Scenario, draw_scenario
 from slimwave.data.schema import Trajectory, read_header, shard_image
@@ -236,8 +237,16 @@ def _finished(root: Path, config: GenerateConfig, tasks: Iterable[ShardTask]) ->
         and (entry := listed.get(task.file) or _unlisted(root, config, task)) is not None
         and sha256_of(root / task.file) == entry.sha256
     ]
-    whole = len(kept) == len(listed) and manifest.complete
+    whole = manifest.complete and len(kept) == len(listed) and _has_statistics(root)
     return replace(manifest, shards=tuple(kept), complete=whole)
+
+
+def _has_statistics(root: Path) -> bool:
+    try:
+        read_stats(root)
+    except DatasetError:
+        return False
+    return True
 
 
 def _require_continuable(root: Path, manifest: Manifest, settings: dict[str, object]) -> None:

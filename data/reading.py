@@ -187,7 +187,7 @@ def _require_listed(path: Path, header: ShardHeader, entry: ShardEntry, config: 
         "grid size": ((config.domain.nx, config.domain.ny), (header.nx, header.ny)),
         "snapshots": (entry.snapshots, header.snapshots),
         "split": (entry.split, header.split),
-        "trajectories": (tuple(range(entry.first, last)), header.indices),
+        "list of trajectories": (tuple(range(entry.first, last)), header.indices),
     }
     for what, (expected, got) in pairs.items():
         if expected != got:

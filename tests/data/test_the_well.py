@@ -106,7 +106,8 @@ def test_normalised_change_by_our_statistics(pristine: Path) -> None:
     torch.testing.assert_close(well[0]["output_fields"][0, ..., 0], change, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_their_loader_with_workers(pristine: Path) -> None:
     well = WellDataset(path=str(pristine), well_split_name="train")
-    batches = DataLoader(well, batch_size=7, num_workers=1, multiprocessing_context="spawn")
+    batches = DataLoader(well, batch_size=7, num_workers=1, multiprocessing_context="fork")
     assert sum(len(batch["input_fields"]) for batch in batches) == len(well)

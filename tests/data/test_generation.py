@@ -1,0 +1,402 @@
+"""Generation: real physics, the same bytes however it is run, and no finished shard lost.
+
+The interrupted runs happen in processes of their own, which are killed at seeded random moments.
+"""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from slimwave.data import generation
+from slimwave.data.checking import check_dataset
+from slimwave.data.generation import generate, solve_scenario
+from slimwave.data.plain import to_plain
+from slimwave.data.run_folders import RunFolder, RunFolderError
+from slimwave.data.scenarios import (
+    DomainConfig,
+    GenerateConfig,
+    MediumConfig,
+    SolverConfig,
+    TimeConfig,
+    WallConfig,
+    draw_scenario,
+)
+from slimwave.data.shards import DatasetError
+
+KEPT = ("manifest.json", "stats.yaml")
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Return the files that make up the dataset, which must not depend on how it was generated."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in files
+        if path.suffix == ".hdf5" or path.name in KEPT
+    }
+
+
+def parts(root: Path) -> list[Path]:
+    return list(root.rglob("*.part"))
+
+
+def relative(values: np.ndarray, reference: np.ndarray) -> float:
+    return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_default_settings_resolve_the_default_scenarios(index: int) -> None:
+    """One scenario of each medium, against finer elements: u within 0.5 % at the last of 101 snapshots."""
+    config = GenerateConfig()
+    fine = replace(config, solver=SolverConfig(order=6, elements=(32, 32), dtype="float64"))
+    scenario = draw_scenario(config, "test", index)
+    solved, reference = (solve_scenario(scenario, each, snapshots=101) for each in (config, fine))
+    assert relative(solved.u[-1], reference.u[-1]) < 5e-3
+    assert relative(solved.v[-1], reference.v[-1]) < 2e-2
+    assert np.abs(solved.energy / solved.energy[0] - 1).max() < 1e-4
+
+
+def test_plane_standing_wave_between_mixed_walls() -> None:
+    """U = sin(3πx/2) cos(3πct/2), left Dirichlet, the rest Neumann, c = 1.5: exact at every snapshot."""
+    config = GenerateConfig(
+        domain=DomainConfig(nx=33, ny=17),
+        medium=MediumConfig(min_speed=1.5, max_speed=1.5),
+        walls=WallConfig("dirichlet", "neumann", "neumann", "neumann"),
+        solver=SolverConfig(order=6, elements=(8, 4), dtype="float64"),
+    )
+    drawn = draw_scenario(config, "train", 0)
+    scenario = replace(drawn, u0=lambda x, y: np.sin(1.5 * np.pi * x) + 0 * y)  # type: ignore[arg-type]
+    solved = solve_scenario(scenario, config, snapshots=21)
+    phase = 1.5 * np.pi * 1.5 * solved.times[:, None, None]
+    shape = np.sin(1.5 * np.pi * solved.x)[None, :, None] * np.ones(17)
+    assert np.abs(solved.u - np.cos(phase) * shape).max() < 1e-5
+    assert np.abs(solved.v + 2.25 * np.pi * np.sin(phase) * shape).max() < 1e-4
+    assert solved.walls.tolist() == [-1.0, 1.0, 1.0, 1.0]
+
+
+def test_coarser_elements_are_cheaper_and_worse() -> None:
+    config = GenerateConfig(solver=SolverConfig(order=4, elements=(20, 20)))
+    scenario = draw_scenario(config, "test", 0)
+    reference = solve_scenario(scenario, config, snapshots=51)
+    errors, costs = [], []
+    for elements in ((10, 10), (6, 6)):
+        solve_scenario(scenario, config, snapshots=2, elements=elements)  # set the space up
+        coarse = solve_scenario(scenario, config, snapshots=51, elements=elements)
+        assert coarse.u.shape == reference.u.shape
+        errors.append(relative(coarse.u, reference.u))
+        costs.append(coarse.solve_cpu_seconds)
+    assert 0 < errors[0] < errors[1] / 3
+    assert 0 < costs[1] < costs[0] < reference.cpu_seconds
+
+
+def test_summary_and_run_folder(pristine: Path, small_config: GenerateConfig) -> None:
+    run = RunFolder.open(pristine, command="generate")
+    summary = run.run["summary"]
+    assert run.done
+    assert run.run["seed"] == 5
+    assert (summary["trajectories"], summary["shards"], summary["new_trajectories"]) == (12, 7, 12)
+    records = list(run.records())
+    assert sum(record["trajectories"] for record in records) == 12
+    assert summary["cpu_seconds"] == pytest.approx(sum(record["cpu_seconds"] for record in records))
+    assert summary["bytes"] == sum(path.stat().st_size for path in pristine.rglob("*.hdf5"))
+    assert run.config == {**to_plain(small_config), "output": str(pristine)}
+
+
+def test_manifest_is_a_function_of_the_settings(pristine: Path) -> None:
+    manifest = json.loads((pristine / "manifest.json").read_text())
+    assert manifest["complete"] is True
+    assert manifest["seed"] == 5
+    assert "output" not in manifest["config"]
+    assert "workers" not in manifest["config"]
+    assert [entry["file"] for entry in manifest["shards"]] == sorted(
+        path.relative_to(pristine).as_posix() for path in pristine.rglob("*.hdf5")
+    )
+
+
+def test_shards_keep_the_scenarios(pristine: Path, small_config: GenerateConfig) -> None:
+    with h5py.File(pristine / "data/ood/wave2d_ood_00000.hdf5") as file:
+        stored = [json.loads(text) for text in file["slimwave/parameters"].asstr()]
+    assert stored == [draw_scenario(small_config, "ood", index).parameters for index in range(2)]
+
+
+def test_same_bytes_on_several_processes(
+    pristine: Path, small_config: GenerateConfig, tmp_path: Path
+) -> None:
+    summary = generate(replace(small_config, output=tmp_path, workers=2))
+    assert summary.new_trajectories == 12
+    assert summary.cpu_seconds > 0
+    assert contents(tmp_path) == contents(pristine)
+
+
+def test_trajectories_do_not_depend_on_the_size_of_shards(
+    pristine: Path, small_config: GenerateConfig, tmp_path: Path
+) -> None:
+    generate(replace(small_config, output=tmp_path, trajectories_per_shard=100))
+    with h5py.File(tmp_path / "data/train/wave2d_train_00000.hdf5") as file:
+        whole = file["t0_fields/u"][()]
+    for number in range(3):
+        with h5py.File(pristine / f"data/train/wave2d_train_{number:05d}.hdf5") as file:
+            part = file["t0_fields/u"][()]
+        np.testing.assert_array_equal(part, whole[2 * number : 2 * number + 2])
+
+
+def test_complete_dataset_is_left_as_it_is(dataset: Path, small_config: GenerateConfig) -> None:
+    before = contents(dataset)
+    summary = generate(replace(small_config, output=dataset, workers=3))
+    assert (summary.trajectories, summary.new_trajectories) == (12, 0)
+    assert contents(dataset) == before
+
+
+def lose_a_shard(root: Path) -> None:
+    (root / "data/valid/wave2d_valid_00000.hdf5").unlink()
+
+
+def flip_a_bit(root: Path) -> None:
+    path = root / "data/train/wave2d_train_00001.hdf5"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 4
+    path.write_bytes(content)
+
+
+def truncate_unlisted(root: Path) -> None:
+    (root / "manifest.json").unlink()
+    path = root / "data/train/wave2d_train_00001.hdf5"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def lose_the_statistics(root: Path) -> None:
+    (root / "stats.yaml").unlink()
+
+
+def damage_the_statistics(root: Path) -> None:
+    (root / "stats.yaml").write_text("mean: {u: 1e-5}")
+
+
+def leave_a_part(root: Path) -> None:
+    (root / "data/train/.wave2d_train_00001.hdf5.1.part").write_bytes(b"half")
+    lose_a_shard(root)
+
+
+@pytest.mark.parametrize(
+    ("damage", "made_anew"),
+    [
+        (lose_a_shard, 2),
+        (flip_a_bit, 2),
+        (truncate_unlisted, 2),
+        (lose_the_statistics, 0),
+        (damage_the_statistics, 0),
+        (leave_a_part, 2),
+        (lambda root: (root / "manifest.json").unlink(), 0),
+    ],
+)
+def test_damage_is_repaired_to_the_same_bytes(
+    dataset: Path, small_config: GenerateConfig, damage: Callable[[Path], object], made_anew: int
+) -> None:
+    before = contents(dataset)
+    damage(dataset)
+    summary = generate(replace(small_config, output=dataset))
+    assert summary.new_trajectories == made_anew
+    assert contents(dataset) == before
+    assert not parts(dataset)
+    assert check_dataset(dataset).ok
+
+
+def test_other_settings_are_refused(dataset: Path, small_config: GenerateConfig) -> None:
+    with pytest.raises(RunFolderError, match=r"--time\.step was 0\.02, now 0\.03\); choose another --output"):
+        generate(replace(small_config, output=dataset, time=TimeConfig(step=0.03)))
+    config = yaml.safe_load((dataset / "config.yaml").read_text())
+    (dataset / "config.yaml").write_text(yaml.safe_dump({**config, "seed": 6}))
+    with pytest.raises(DatasetError, match=r"dataset of other settings.*choose another --output"):
+        generate(replace(small_config, output=dataset, seed=6))
+
+
+def test_unfinished_dataset_of_another_version(dataset: Path, small_config: GenerateConfig) -> None:
+    content = json.loads((dataset / "manifest.json").read_text())
+    (dataset / "manifest.json").write_text(json.dumps({**content, "version": "0.0.1", "complete": False}))
+    with pytest.raises(DatasetError, match=r"another version of slimwave: expected 0\.1\.0, got 0\.0\.1"):
+        generate(replace(small_config, output=dataset))
+
+
+def test_overwrite_starts_anew(dataset: Path, small_config: GenerateConfig) -> None:
+    other = replace(small_config, output=dataset, seed=6, overwrite=True)
+    assert generate(other).new_trajectories == 12
+    assert check_dataset(dataset).seed == 6
+
+
+def test_unwritable_output_is_found_before_any_work(
+    small_config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below a regular file nothing can be made, not even by root."""
+
+    def no_work(*arguments: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(generation, "draw_scenario", no_work)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="cannot write into the output folder"):
+        generate(replace(small_config, output=tmp_path / "file" / "data"))
+
+
+def test_blocked_split_folder_is_found_before_any_work(dataset: Path, small_config: GenerateConfig) -> None:
+    for path in (dataset / "data/ood").iterdir():
+        path.unlink()
+    (dataset / "data/ood").rmdir()
+    (dataset / "data/ood").write_text("in the way")
+    with pytest.raises(OSError, match=r"cannot write into the output folder .*data/ood"):
+        generate(replace(small_config, output=dataset))
+
+
+def test_full_disk_keeps_what_is_finished(
+    small_config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the third shard; with room again the run goes on from the second."""
+    config = replace(small_config, output=tmp_path)
+    write = generation.write_bytes
+
+    def write_until_full(path: Path, content: memoryview) -> None:
+        if path.name == "wave2d_train_00002.hdf5":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(generation, "write_bytes", write_until_full)
+    with pytest.raises(OSError, match="No space left"):
+        generate(config)
+    assert len(list(tmp_path.rglob("*.hdf5"))) == 2
+    monkeypatch.undo()
+    assert generate(config).new_trajectories == 8
+
+
+def test_progress_goes_to_standard_error_or_nowhere(
+    dataset: Path, small_config: GenerateConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(small_config, output=dataset)
+    lose_a_shard(dataset)
+    generate(config)
+    assert capfd.readouterr() == ("", "")
+    lose_a_shard(dataset)
+    generate(config, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "generate: 100%" in err
+    assert "trajectory/s" in err or "s/trajectory" in err
+
+
+SCRIPT = """
+import sys
+import yaml
+from slimwave.data.generation import generate
+from slimwave.data.plain import build
+from slimwave.data.scenarios import GenerateConfig
+print("ready", flush=True)
+generate(build(GenerateConfig, yaml.safe_load(sys.argv[1])))
+"""
+
+
+@contextmanager
+def running(config: GenerateConfig) -> Iterator["subprocess.Popen[str]"]:
+    """Run a generation in a process group of its own, begun when this returns."""
+    command = [sys.executable, "-c", SCRIPT, yaml.safe_dump(to_plain(config))]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    try:
+        yield process
+    finally:
+        process.communicate(timeout=60)
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
+        time.sleep(0.005)
+
+
+def group_is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
+def test_killed_at_random_moments(pristine: Path, small_config: GenerateConfig, tmp_path: Path) -> None:
+    """Each run is killed soon after it wrote something; the last one finishes to the same bytes."""
+    config = replace(small_config, output=tmp_path / "data")
+    moments = random.Random(0)
+    finished = 0
+    for _ in range(4):
+        with running(config) as process:
+            seen = len(list(config.output.rglob("*.hdf5")))
+            wanted = seen + moments.randrange(2)
+            wait_for(
+                lambda wanted=wanted, process=process: (  # type: ignore[misc]
+                    len(list(config.output.rglob("*.hdf5"))) >= wanted or process.poll() is not None
+                ),
+                "a shard",
+            )
+            time.sleep(moments.uniform(0, 0.02))
+            process.kill()
+        shards = len(list(config.output.rglob("*.hdf5")))
+        assert shards >= finished, "a finished shard was lost"
+        finished = shards
+    summary = generate(config)
+    assert summary.new_trajectories < 12
+    assert contents(config.output) == contents(pristine)
+    assert not parts(config.output)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_parent_takes_its_workers_along(
+    pristine: Path, small_config: GenerateConfig, tmp_path: Path, stop: signal.Signals
+) -> None:
+    """Two workers; only the parent gets the signal. No process stays, and the run can be continued."""
+    config = replace(small_config, output=tmp_path / "data", workers=2)
+    with running(config) as process:
+        wait_for(lambda: bool(list(config.output.rglob("*.hdf5"))), "the first shard")
+        process.send_signal(stop)
+    assert process.returncode == -stop
+    wait_for(lambda: group_is_gone(process.pid), "the workers' end")
+    assert generate(replace(config, workers=1)).new_trajectories < 12
+    assert contents(config.output) == contents(pristine)
+    assert not parts(config.output)
+
+
+def test_interrupt_leaves_nothing_half_written(
+    pristine: Path, small_config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of writing a shard."""
+    config = replace(small_config, output=tmp_path / "data")
+    sync, calls = os.fsync, iter(range(100))
+
+    def interrupted_sync(descriptor: int) -> None:
+        if next(calls) == 12:
+            raise KeyboardInterrupt
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupted_sync)
+    with pytest.raises(KeyboardInterrupt):
+        generate(config)
+    assert not parts(config.output)
+    assert not RunFolder.open(config.output).done
+    monkeypatch.undo()
+    generate(config)
+    assert contents(config.output) == contents(pristine)

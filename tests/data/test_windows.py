@@ -1,0 +1,126 @@
+"""Windows and trajectories: right values, right shapes, readable refusals, any number of processes."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from slimwave.data import windows as windows_module
+from slimwave.data.reading import dataset_info
+from slimwave.data.windows import WaveWindows, load_trajectories
+
+
+def test_info_says_what_the_dataset_holds(pristine: Path) -> None:
+    info = dataset_info(pristine)
+    assert info.grid == (24, 18)
+    assert info.spacing == pytest.approx((1.0 / 23, 0.8 / 17))
+    assert info.macro_step == 0.02
+    assert (info.splits["train"].trajectories, info.splits["train"].snapshots) == (5, 9)
+    assert 1.0 < info.max_speed <= 2.0
+    assert info.config.seed == 5
+    assert info.stats["rms"]["v"] > info.stats["rms"]["u"] > 0
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(("horizon", "stride"), [(1, 1), (3, 1), (2, 3)])
+def test_every_window_is_a_cut_of_its_trajectory(
+    pristine: Path, horizon: int, stride: int, in_memory: bool
+) -> None:
+    windows = WaveWindows(pristine, "train", horizon=horizon, stride=stride, in_memory=in_memory)
+    data = load_trajectories(pristine, "train")
+    per_trajectory = 9 - horizon * stride
+    assert len(windows) == 5 * per_trajectory
+    for index in range(len(windows)):
+        row, start = divmod(index, per_trajectory)
+        states = torch.stack([data.u[row], data.v[row]], dim=1)
+        window = windows[index]
+        assert torch.equal(window["state"], states[start])
+        assert window["targets"].shape == (horizon, 2, 24, 18)
+        for step in range(horizon):
+            assert torch.equal(window["targets"][step], states[start + (step + 1) * stride])
+        assert torch.equal(window["wave_speed"], data.c[row][None])
+        assert torch.equal(window["walls"], data.walls[row])
+        assert {value.dtype for value in window.values()} == {torch.float32}
+
+
+def test_windows_end_where_they_should(pristine: Path) -> None:
+    windows = WaveWindows(pristine, "train")
+    assert torch.equal(windows[-1]["state"], windows[len(windows) - 1]["state"])
+    for index in (len(windows), -len(windows) - 1):
+        with pytest.raises(IndexError, match="expected an index below 40"):
+            windows[index]
+
+
+def test_whole_trajectories(pristine: Path) -> None:
+    data = load_trajectories(pristine, "train")
+    assert data.u.shape == data.v.shape == (5, 9, 24, 18)
+    assert data.c.shape == (5, 24, 18)
+    assert data.walls.shape == (5, 4)
+    assert data.energy.shape == (5, 9)
+    torch.testing.assert_close(data.times, 0.02 * torch.arange(9, dtype=torch.float64))
+    assert (float(data.x[-1]), float(data.y[-1])) == (1.0, 0.8)
+    assert float(data.v[:, 0].abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
+def test_first_trajectories_and_snapshots(pristine: Path, limit: int) -> None:
+    whole, part = load_trajectories(pristine, "train"), load_trajectories(pristine, "train", limit, 4)
+    count = min(limit, 5)
+    for name in ("u", "v", "energy"):
+        assert torch.equal(getattr(part, name), getattr(whole, name)[:count, :4])
+    assert torch.equal(part.c, whole.c[:count])
+    assert len(part.times) == 4
+
+
+def test_more_snapshots_than_exist(pristine: Path) -> None:
+    message = (
+        r"needs 11 snapshots, but the trajectories of split 'train' have 9; "
+        r"ask for less or generate with --splits\.train\.snapshots 11"
+    )
+    with pytest.raises(ValueError, match=message):
+        WaveWindows(pristine, "train", horizon=5, stride=2)
+    with pytest.raises(ValueError, match=message):
+        load_trajectories(pristine, "train", snapshots=11)
+
+
+def test_nonsense_is_refused(pristine: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown split 'tests'; choose one of train, valid, test, ood"):
+        WaveWindows(pristine, "tests")
+    with pytest.raises(ValueError, match="horizon and stride: expected at least 1, got 0 and 1"):
+        WaveWindows(pristine, "train", horizon=0)
+    with pytest.raises(ValueError, match="limit and snapshots: expected at least 1, got 0"):
+        load_trajectories(pristine, "train", limit=0)
+    with pytest.raises(FileNotFoundError, match=r"no dataset at .*: expected manifest\.json"):
+        WaveWindows(tmp_path / "nowhere", "train")
+
+
+def test_few_files_stay_open(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_module, "MOST_OPEN", 1)
+    windows = WaveWindows(pristine, "train")
+    whole = WaveWindows(pristine, "train", in_memory=True)
+    for index in (0, len(windows) - 1, 1):
+        assert torch.equal(windows[index]["state"], whole[index]["state"])
+    assert len(windows._files.shards) == 1
+
+
+def test_a_pickled_copy_opens_its_own_files(pristine: Path) -> None:
+    windows = WaveWindows(pristine, "train")
+    windows[0]
+    copy = pickle.loads(pickle.dumps(windows))
+    assert not copy._files.shards
+    assert torch.equal(copy[3]["state"], windows[3]["state"])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_batches_from_worker_processes(pristine: Path) -> None:
+    """Forked workers must not share the file handles that the parent has opened."""
+    windows = WaveWindows(pristine, "train", horizon=2)
+    windows[0]
+    here = [batch["targets"] for batch in DataLoader(windows, batch_size=4)]
+    there = [
+        batch["targets"]
+        for batch in DataLoader(windows, batch_size=4, num_workers=2, multiprocessing_context="fork")
+    ]
+    assert torch.equal(torch.cat(here), torch.cat(there))
