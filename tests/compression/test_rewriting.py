@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -146,7 +146,6 @@ def relative_change(before: nn.Module, after: nn.Module, x: torch.Tensor) -> flo
     align=st.sampled_from([1, 4, 16]),
     axes=st.sampled_from([2, 3]),
 )
-@settings(deadline=None)
 def test_dropping_dead_terms_is_exact(rank: int, dead: set[int], align: int, axes: int) -> None:
     layer = OneWayConv(5, 7, (3,) * axes, rank, stride=2, padding=1, padding_mode="replicate").eval()
     dead = {r for r in dead if r < rank}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -110,7 +110,6 @@ def test_a_record_is_a_line_of_json() -> None:
     eta=st.floats(0.0, 2.0),
     gamma=st.floats(0.1, 3.0),
 )
-@settings(deadline=None)
 def test_exactly_the_computed_count_goes_under_ties(
     values: list[float], scope: str, eta: float, gamma: float
 ) -> None:
@@ -190,6 +189,24 @@ def test_zeros_stay_zero_under_any_optimizer(optimizer: str) -> None:
     assert count_nonzeros(model) > pruner.kept + sum(
         p.numel() for n, p in model.named_parameters() if n not in pruner.masks
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_masks_live_where_the_weights_do() -> None:
+    """A pruner made on the CPU follows its model to the device, prunes there and comes back."""
+    model = small_cnn()
+    pruner = SAPPruner(model, eta=0.3)
+    model.cuda()
+    pruner.prune_step()
+    assert all(mask.is_cuda for mask in pruner.masks.values())
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    with pruner.attach(optimizer):
+        model(torch.randn(2, 2, 8, 8, device="cuda")).square().mean().backward()
+        optimizer.step()
+    assert all(torch.equal(zero, ~pruner.masks[n]) for n, zero in zeros_of(model, pruner).items())
+    model.cpu()
+    pruner.prune_step()
+    assert not any(mask.is_cuda for mask in pruner.masks.values())
 
 
 def test_closing_without_with_detaches() -> None:

@@ -58,7 +58,7 @@ def state_dicts(draw: st.DrawFn) -> dict[str, Tensor]:
 
 
 @given(state=state_dicts())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_float32_files_return_every_bit(tmp_path: Path, state: dict[str, Tensor]) -> None:
     """Negative zeros, infinities, NaN and subnormals, any shape and name; other types as they are."""
     path = tmp_path / "state.safetensors"
@@ -168,7 +168,7 @@ def good_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @given(cut=st.integers(0, 10_000))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_truncated_files_are_refused(tmp_path: Path, good_bytes: bytes, cut: int) -> None:
     path = tmp_path / "m"
     path.write_bytes(good_bytes[: cut % len(good_bytes)])
@@ -177,7 +177,7 @@ def test_truncated_files_are_refused(tmp_path: Path, good_bytes: bytes, cut: int
 
 
 @given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_is_found_or_harmless(
     tmp_path: Path, good_bytes: bytes, position: int, flip: int
 ) -> None:
