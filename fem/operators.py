@@ -182,6 +182,6 @@ def build_operator(
         diagonals *= free[space.grid.numbers][:, None, :]
         return StencilOperator(space.grid, diagonals, dtype)
     stiffness = stiffness_matrix(space.basis, squared_speed[space.basis.element_dofs].T)
-    matrix = sp.diags(free / space.mass) @ stiffness @ sp.diags(free)
+    matrix = sp.diags(free / space.mass) @ stiffness
     matrix.eliminate_zeros()
     return SparseOperator(matrix.tocsr(), space.mass, dtype)

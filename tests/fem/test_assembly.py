@@ -34,6 +34,7 @@ MESHES = [
     pytest.param(PLAIN, id="rectangle"),
     pytest.param(turn(PLAIN), id="turned"),
     pytest.param(distort(PLAIN), id="skewed"),
+    pytest.param(distort(PLAIN, 1e-4), id="barely-skewed"),
     pytest.param(distort(MeshQuad2.from_mesh(PLAIN)), id="curved"),
 ]
 

@@ -121,6 +121,19 @@ def test_pulses_obey_every_combination_of_walls(seed, boundaries, width, height)
         assert np.abs(broken).max() < 1e-8
 
 
+@pytest.mark.parametrize("condition", ["dirichlet", "neumann"])
+def test_the_widest_pulses_obey_the_walls_too(condition):
+    """At a width of a quarter of the side, the second images count."""
+    pulse = GaussianPulses(
+        np.array([[0.9, 0.8]]), np.array([0.25]), np.array([1.0]), signs=wall_signs(condition)
+    )
+    y, step = np.linspace(0, 1, 21), 1e-4
+    for wall in (0.0, 1.0):
+        slope = (pulse(0 * y + wall + step, y) - pulse(0 * y + wall - step, y)) / step
+        broken = pulse(0 * y + wall, y) if condition == "dirichlet" else slope
+        assert np.abs(broken).max() < 1e-8
+
+
 @given(seed=seeds, margin=st.floats(0, 3))
 def test_drawn_pulses_respect_their_ranges(seed, margin):
     pulses = draw_gaussian_pulses(np.random.default_rng(seed), margin=margin, width=2.0)

@@ -53,6 +53,17 @@ def test_initial_fields_come_back_at_time_zero():
     assert np.abs(solution.u[0] - exact).max() < 1e-4 and np.abs(solution.v[0] - 3 * exact).max() < 3e-4
 
 
+@pytest.mark.parametrize("structured", [True, False])
+def test_dirichlet_sides_stay_at_zero_whatever_the_initial_fields(structured):
+    space = GLLSpace(SPACE.mesh, 4, structured=structured)
+    walls = {"left": "dirichlet", "right": "neumann", "bottom": "neumann", "top": "dirichlet"}
+    solver = WaveSolver(space, boundaries=walls)
+    solution = solver.run(1.0, 1.0, times=[0.0, 0.1, 0.2], grid=(9, 7))
+    for field in (solution.u, solution.v):
+        assert np.all(field[:, 0] == 0.0) and np.all(field[:, :, -1] == 0.0)
+        assert np.abs(field[:, -1, 0]).min() > 0.5
+
+
 def test_stencil_and_sparse_solutions_agree_to_rounding():
     speed = lambda x, y: 1 + 0.3 * x + 0.5 * y  # noqa: E731
     plain = GLLSpace(SPACE.mesh, 4, structured=False)
