@@ -123,9 +123,12 @@ class OneWayConv(nn.Module):
         """Draw new factors whose composed kernel has the variance of a dense layer's kernel.
 
         Factors drawn as in single layers would shrink the signal four times over.  Here every factor vector
-        is a random direction of length one, and A carries the rest:
+        of every term is a random direction of the same length λ,
 
-            Var K = R · Var A · ∏_j (1/k_j) · 1/C_in = kernel_std².
+            Var K = R λ^(2n+4) / (C_out · ∏_j k_j · C_in) = kernel_std²,
+
+        so that the magnitude of an entry is its share in the term, whichever factor it stands in, and pruning
+        by magnitude over the whole network does not empty one factor before the others.
 
         The directions of consecutive terms are orthogonal as long as there is room, so that together they
         treat all channels and all wavelengths alike.  Independent directions have the same variance on
@@ -135,15 +138,19 @@ class OneWayConv(nn.Module):
         ----------
         kernel_std
             Standard deviation σ of the composed kernel's entries.  The default is `torch.nn.Conv2d`'s own,
-            σ² = 1 / (3 C_in ∏ k_j).
+            σ² = 1 / (3 C_in ∏ k_j).  With 0 only A is zero, so that the layer can still learn.
         """
         fan_in = self.in_channels * math.prod(self.kernel_size)
         std = 1.0 / math.sqrt(3.0 * fan_in) if kernel_std is None else kernel_std
-        _fill(self.mix_in.weight, _directions(self.rank, self.in_channels))
+        product = std * math.sqrt(
+            fan_in * self.out_channels / self.rank
+        )  # of the lengths of a term's vectors
+        length = product ** (1 / (len(self.kernel_size) + 2)) or 1.0
+        _fill(self.mix_in.weight, length * _directions(self.rank, self.in_channels))
         for axis_filter, k in zip(self.axis_filters, self.kernel_size, strict=True):
-            _fill(cast("Tensor", axis_filter.weight), _directions(self.rank, k))
-        length = std * math.sqrt(fan_in * self.out_channels / self.rank)
-        _fill(self.mix_out.weight, length * _directions(self.rank, self.out_channels).T)
+            _fill(cast("Tensor", axis_filter.weight), length * _directions(self.rank, k))
+        outer_length = product / length ** (len(self.kernel_size) + 1)
+        _fill(self.mix_out.weight, outer_length * _directions(self.rank, self.out_channels).T)
         if self.mix_out.bias is not None:
             self.mix_out.bias.uniform_(-1.0 / math.sqrt(fan_in), 1.0 / math.sqrt(fan_in))
 

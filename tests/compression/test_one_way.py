@@ -122,6 +122,22 @@ def test_initial_kernel_has_the_dense_layers_spread(rank: int) -> None:
     assert float(kernels.detach().var()) == pytest.approx(1 / (3 * 16 * 25), rel=0.1)
 
 
+@torch.no_grad()
+def test_initial_factors_of_a_term_are_equally_long() -> None:
+    """Otherwise pruning by magnitude over the whole network would empty one factor first."""
+    outer, filters, inner = OneWayConv(3, 48, (5, 7), 32).factors()
+    lengths = torch.stack([vectors.norm(dim=1) for vectors in (outer.T, *filters, inner)])
+    assert torch.allclose(lengths, lengths[0, 0].expand_as(lengths))
+
+
+def test_a_layer_that_starts_at_zero_can_learn() -> None:
+    layer = OneWayConv(3, 4, (3, 3), 5, bias=False)
+    layer.reset_parameters(kernel_std=0.0)
+    assert not bool(layer.kernel().any())
+    layer(torch.randn(1, 3, 6, 6)).sum().backward()
+    assert bool(layer.mix_out.weight.grad.any())
+
+
 def test_initial_kernel_can_take_a_given_spread() -> None:
     torch.manual_seed(0)
     layer = OneWayConv(32, 32, (3, 3), 64)
