@@ -45,6 +45,7 @@ from slimwave.surrogates.runtimes import (
 )
 from slimwave.surrogates.settings import CompareConfig
 from slimwave.surrogates.surrogate import Surrogate
+from slimwave.surrogates.training import MAY_DIFFER
 
 JUDGED: tuple[Split, ...] = ("test", "ood")
 REPORTED_STEPS = (1, 10, 50)
@@ -192,7 +193,9 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
         command="compare",
         config=config,
         existing="overwrite" if config.overwrite else "resume",
+        may_differ=(*MAY_DIFFER, "models"),
     )
+    (folder.path / LOG).unlink(missing_ok=True)
     judge = _Judge(config, info, models, device, progress=progress)
     comparison = judge.run(folder.path)
     write_text(folder.path / RESULT_FILE, json.dumps(to_plain(comparison.to_json()), indent=1) + "\n")

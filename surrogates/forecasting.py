@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from slimwave.data.durable import write_bytes
-from slimwave.data.run_folders import RunFolder
+from slimwave.data.run_folders import LOG, RunFolder
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.metrics import energy, relative_l2, valid_time, vrmse
@@ -28,6 +28,7 @@ from slimwave.surrogates.runtimes import EagerRuntime, Latency, OnnxRuntime, Run
 from slimwave.surrogates.settings import RolloutConfig
 from slimwave.surrogates.starts import Start, dataset_start, user_start
 from slimwave.surrogates.surrogate import Surrogate
+from slimwave.surrogates.training import MAY_DIFFER
 
 FIELDS_FILE = "rollout.npz"
 
@@ -126,7 +127,9 @@ def run_rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResu
         command="rollout",
         config=config,
         existing="overwrite" if config.overwrite else "resume",
+        may_differ=(*MAY_DIFFER, "model"),
     )
+    (folder.path / LOG).unlink(missing_ok=True)
     with cpu_threads(config.threads):
         runtime = _runtime(config, model, start, device)
         forecast, latency = timed_rollout(runtime, start.state.to(device), steps, progress=progress)

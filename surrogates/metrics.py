@@ -45,7 +45,9 @@ def vrmse(prediction: Tensor, reference: Tensor, eps: float = 1e-7) -> Tensor:
     Tensor: (...)
     """
     mean_square = (prediction - reference).square().mean(dim=GRID)
-    variance = reference.var(dim=GRID, correction=1)
+    nodes = reference.shape[-2] * reference.shape[-1]
+    deviation = reference - reference.mean(dim=GRID, keepdim=True)
+    variance = deviation.square().sum(dim=GRID) / (nodes - 1)
     return _infinite_for_nan((mean_square / (variance + eps)).sqrt())
 
 

@@ -21,22 +21,27 @@ from slimwave.surrogates.settings import FitConfig, NetworkConfig, TrainConfig, 
 from slimwave.surrogates.training import TrainResult, train
 
 
-def tiny_dataset(output: Path, **changes: object) -> GenerateConfig:
-    """Settings of a dataset on 17 × 13 nodes with 8 to 10 snapshots."""
-    settings: dict[str, object] = {
-        "domain": DomainConfig(width=1.0, height=0.75, nx=17, ny=13),
-        "pulses": PulseConfig(count=(1, 1), width=(0.06, 0.08)),
-        "walls": WallConfig("random", "random", "random", "random"),
-        "time": TimeConfig(step=0.05),
-        "solver": SolverConfig(order=4, elements=(4, 3)),
-        "splits": SplitsConfig(
-            train=SplitConfig(trajectories=4, snapshots=8),
-            valid=SplitConfig(trajectories=2, snapshots=8),
-            test=SplitConfig(trajectories=2, snapshots=10),
-            ood=SplitConfig(trajectories=2, snapshots=10),
-        ),
-    }
-    return GenerateConfig(output=output, **(settings | changes))  # type: ignore[arg-type]
+@pytest.fixture(scope="session")
+def dataset_settings() -> Callable[..., GenerateConfig]:
+    """Settings of a dataset on 17 × 13 nodes: ``dataset_settings(output, **changes)``."""
+
+    def settings(output: Path, **changes: object) -> GenerateConfig:
+        defaults: dict[str, object] = {
+            "domain": DomainConfig(width=1.0, height=0.75, nx=17, ny=13),
+            "pulses": PulseConfig(count=(1, 1), width=(0.06, 0.08)),
+            "walls": WallConfig("random", "random", "random", "random"),
+            "time": TimeConfig(step=0.05),
+            "solver": SolverConfig(order=4, elements=(4, 3)),
+            "splits": SplitsConfig(
+                train=SplitConfig(trajectories=4, snapshots=8),
+                valid=SplitConfig(trajectories=2, snapshots=8),
+                test=SplitConfig(trajectories=2, snapshots=10),
+                ood=SplitConfig(trajectories=2, snapshots=10),
+            ),
+        }
+        return GenerateConfig(output=output, **(defaults | changes))  # type: ignore[arg-type]
+
+    return settings
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +51,12 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(
+    dataset_settings: Callable[..., GenerateConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Folder of the tiny dataset."""
     root = tmp_path_factory.mktemp("tiny") / "data"
-    generate(tiny_dataset(root))
+    generate(dataset_settings(root))
     return root
 
 
