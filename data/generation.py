@@ -8,6 +8,7 @@ which goes into the manifest. Killed at any moment, the folder holds finished sh
 file; the same call continues with what is missing and ends with the same bytes.
 """
 
+import hashlib
 import time
 from collections.abc import Iterable
 from contextlib import closing
@@ -29,6 +30,7 @@ from slimwave.data.scenarios import SPLITS, GenerateConfig, Scenario, draw_scena
 from slimwave.data.schema import Trajectory, read_header, shard_image
 from slimwave.data.shards import (
     MANIFEST,
+    NOT_DATA,
     DatasetError,
     Manifest,
     ShardEntry,
@@ -59,7 +61,7 @@ class GenerationSummary:
     bytes
         Size of all shards.
     cpu_seconds
-        Process time of this call's solutions, over all processes.
+        Process time of the solutions, over all processes and interrupted calls.
     config_hash
         SHA-256 of the settings that define the data.
     """
@@ -93,32 +95,13 @@ def generate(config: GenerateConfig, *, progress: bool = False) -> GenerationSum
     RuntimeError
         If a worker process died.
     """
-    folder = RunFolder.prepare(
-        config.output,
-        command="generate",
-        config=config,
-        existing="overwrite" if config.overwrite else "resume",
-        may_differ=("workers", "overwrite", "device"),
-    )
-    for split in SPLITS:
-        require_writable(folder.path / "data" / split)
-    remove_parts(folder.path)
+    folder = _prepare(config)
     tasks = shard_tasks(config)
     manifest = _finished(folder.path, config, tasks)
-    there = {entry.file for entry in manifest.shards}
-    missing = [task for task in tasks if task.file not in there]
-    seconds = 0.0
-    solve = partial(_make_shard, config)
-    with (
-        _bar(tasks, missing, shown=progress) as bar,
-        closing(run_tasks(solve, missing, config.workers)) as made,
-    ):
-        for entry, cpu_seconds in made:
-            manifest = replace(manifest, shards=(*manifest.shards, entry))
-            manifest.write(folder.path)
-            folder.log(file=entry.file, trajectories=entry.trajectories, cpu_seconds=cpu_seconds)
-            seconds += cpu_seconds
-            bar.update(entry.trajectories)
+    listed = {entry.file for entry in manifest.shards}
+    missing = [task for task in tasks if task.file not in listed]
+    with _bar(tasks, missing, shown=progress) as bar:
+        manifest = _make(missing, config, folder, manifest, bar)
     if not manifest.complete:
         write_statistics(folder.path, manifest)
         manifest = replace(manifest, complete=True)
@@ -129,7 +112,7 @@ def generate(config: GenerateConfig, *, progress: bool = False) -> GenerationSum
         shards=len(tasks),
         new_trajectories=_count(missing),
         bytes=sum(entry.size for entry in manifest.shards),
-        cpu_seconds=seconds,
+        cpu_seconds=sum({record["file"]: record["cpu_seconds"] for record in folder.records()}.values()),
         config_hash=manifest.config_hash,
     )
     folder.finish(**vars(summary))
@@ -193,6 +176,34 @@ def _space(width: float, height: float, elements: tuple[int, int], order: int) -
     return GLLSpace(rectangle(width, height, elements), order)
 
 
+def _prepare(config: GenerateConfig) -> RunFolder:
+    """Take the output folder, proven to be writable."""
+    folder = RunFolder.prepare(
+        config.output,
+        command="generate",
+        config=config,
+        existing="overwrite" if config.overwrite else "resume",
+        may_differ=NOT_DATA,
+    )
+    for split in SPLITS:
+        require_writable(folder.path / "data" / split)
+    remove_parts(folder.path)
+    return folder
+
+
+def _make(
+    missing: list[ShardTask], config: GenerateConfig, folder: RunFolder, manifest: Manifest, bar: "tqdm[Any]"
+) -> Manifest:
+    """Make the missing shards, listing each in the manifest and the log as soon as it is there."""
+    with closing(run_tasks(partial(_make_shard, config), missing, config.workers)) as made:
+        for entry, cpu_seconds in made:
+            manifest = replace(manifest, shards=(*manifest.shards, entry))
+            manifest.write(folder.path)
+            folder.log(file=entry.file, trajectories=entry.trajectories, cpu_seconds=cpu_seconds)
+            bar.update(entry.trajectories)
+    return manifest
+
+
 def _make_shard(config: GenerateConfig, task: ShardTask) -> tuple[ShardEntry, float]:
     """Solve the trajectories of a shard and write it; return its manifest entry and the process time."""
     snapshots = config.split(task.split).snapshots
@@ -203,23 +214,16 @@ def _make_shard(config: GenerateConfig, task: ShardTask) -> tuple[ShardEntry, fl
     image = shard_image(
         solved, split=task.split, indices=task.indices, config_hash=hash_of(data_settings(config))
     )
-    path = config.output / task.file
-    write_bytes(path, image)
+    write_bytes(config.output / task.file, image)
     speeds = min(float(one.c.min()) for one in solved), max(float(one.c.max()) for one in solved)
-    return _entry(path, task, snapshots, speeds), sum(one.cpu_seconds for one in solved)
+    entry = _entry(task, snapshots, speeds, image.nbytes, hashlib.sha256(image).hexdigest())
+    return entry, sum(one.cpu_seconds for one in solved)
 
 
-def _entry(path: Path, task: ShardTask, snapshots: int, speeds: tuple[float, float]) -> ShardEntry:
-    return ShardEntry(
-        file=task.file,
-        split=task.split,
-        first=task.first,
-        trajectories=task.trajectories,
-        snapshots=snapshots,
-        wave_speed=speeds,
-        size=path.stat().st_size,
-        sha256=sha256_of(path),
-    )
+def _entry(
+    task: ShardTask, snapshots: int, speeds: tuple[float, float], size: int, sha256: str
+) -> ShardEntry:
+    return ShardEntry(task.file, task.split, task.first, task.trajectories, snapshots, speeds, size, sha256)
 
 
 def _finished(root: Path, config: GenerateConfig, tasks: Iterable[ShardTask]) -> Manifest:
@@ -280,7 +284,8 @@ def _unlisted(root: Path, config: GenerateConfig, task: ShardTask) -> ShardEntry
     place = (header.split, header.indices, header.config_hash)
     if place != (task.split, tuple(task.indices), hash_of(data_settings(config))):
         return None
-    return _entry(path, task, header.snapshots, (float(c.min()), float(c.max())))
+    speeds = float(c.min()), float(c.max())
+    return _entry(task, header.snapshots, speeds, path.stat().st_size, sha256_of(path))
 
 
 def _bar(tasks: list[ShardTask], missing: list[ShardTask], *, shown: bool) -> "tqdm[Any]":

@@ -258,7 +258,7 @@ def _require_same(path: Path, config: Mapping[str, Any], may_differ: Collection[
             f"--{name} was {old}, now {new}" for name, (old, new) in sorted(changed.items())[:4]
         )
         raise RunFolderError(
-            f"{path} holds a run of other settings ({listed}); choose another --output or the same settings"
+            f"{path} holds a run of other settings ({listed}); choose another --output, or --overwrite"
         )
 
 

@@ -279,13 +279,16 @@ class GenerateConfig:
         _at_least("workers", self.workers, 1)
         _at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
         for name in SPLITS:
-            self._require_room(self.pulses_of(name))
+            self._require_room(name)
+        object.__setattr__(self, "output", Path(self.output))
 
-    def _require_room(self, pulses: PulseConfig) -> None:
+    def _require_room(self, name: Split) -> None:
+        pulses = self.pulses_of(name)
+        flag = "pulses.width" if self.split(name).pulses is None else f"splits.{name}.pulses.width"
         room = min(self.domain.width, self.domain.height) / WIDTHS_ACROSS
         if not pulses.width[1] < room:
             raise ValueError(
-                f"--pulses.width: expected less than {room:g}, so that {WIDTHS_ACROSS} widths fit across the "
+                f"--{flag}: expected less than {room:g}, so that {WIDTHS_ACROSS} widths fit across the "
                 f"domain of {self.domain.width:g} x {self.domain.height:g}, got {pulses.width[1]:g}"
             )
 

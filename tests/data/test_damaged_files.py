@@ -98,16 +98,19 @@ FLIP = """
 import sys
 from pathlib import Path
 import numpy as np
+from slimwave.data.reading import dataset_info, open_shard
 from slimwave.data.shards import DatasetError
-from slimwave.data.windows import load_trajectories
 root, shard = Path(sys.argv[1]), Path(sys.argv[2])
 content, rng, refused = shard.read_bytes(), np.random.default_rng(0), 0
+info = dataset_info(root)
 for place in rng.integers(8, 6000, size=60):
     flipped = bytearray(content)
     flipped[place] ^= 1 << int(rng.integers(8))
     shard.write_bytes(flipped)
     try:
-        load_trajectories(root, "train")
+        file, _ = open_shard(root, info.shards("train")[0], info.config)
+        with file:
+            file["t0_fields/u"][()], file["t0_fields/c"][()]
     except DatasetError:
         refused += 1
 print(refused)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -31,6 +32,7 @@ from slimwave.data.scenarios import (
     GenerateConfig,
     MediumConfig,
     SolverConfig,
+    SplitConfig,
     TimeConfig,
     WallConfig,
     draw_scenario,
@@ -336,47 +338,61 @@ def group_is_gone(group: int) -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def long_config(small_config: GenerateConfig) -> GenerateConfig:
+    """Work for about a second, so that a signal arrives in the middle of it."""
+    train = SplitConfig(trajectories=120, snapshots=41)
+    return replace(small_config, splits=replace(small_config.splits, train=train))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(long_config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    root = tmp_path_factory.mktemp("undisturbed") / "data"
+    generate(replace(long_config, output=root))
+    return contents(root)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
-def test_killed_at_random_moments(pristine: Path, small_config: GenerateConfig, tmp_path: Path) -> None:
-    """Each run is killed soon after it wrote something; the last one finishes to the same bytes."""
-    config = replace(small_config, output=tmp_path / "data")
+def test_killed_at_random_moments(
+    long_config: GenerateConfig, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Four runs are killed some time after they wrote a shard; the fifth ends with the same bytes."""
+    config = replace(long_config, output=tmp_path / "data")
     moments = random.Random(0)
-    finished = 0
+    finished, endings = 0, []
     for _ in range(4):
         with running(config) as process:
-            seen = len(list(config.output.rglob("*.hdf5")))
-            wanted = seen + moments.randrange(2)
-            wait_for(
-                lambda wanted=wanted, process=process: (  # type: ignore[misc]
-                    len(list(config.output.rglob("*.hdf5"))) >= wanted or process.poll() is not None
-                ),
-                "a shard",
-            )
-            time.sleep(moments.uniform(0, 0.02))
+            wait_for(partial(progressed, process, config.output, finished), "a shard")
+            time.sleep(moments.uniform(0, 0.1))
             process.kill()
+        endings.append(process.returncode)
         shards = len(list(config.output.rglob("*.hdf5")))
         assert shards >= finished, "a finished shard was lost"
         finished = shards
-    summary = generate(config)
-    assert summary.new_trajectories < 12
-    assert contents(config.output) == contents(pristine)
+    assert -signal.SIGKILL in endings
+    assert generate(config).new_trajectories <= 127 - 2 * finished + 1
+    assert contents(config.output) == undisturbed
     assert not parts(config.output)
+
+
+def progressed(process: "subprocess.Popen[str]", root: Path, before: int) -> bool:
+    return len(list(root.rglob("*.hdf5"))) > before or process.poll() is not None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_parent_takes_its_workers_along(
-    pristine: Path, small_config: GenerateConfig, tmp_path: Path, stop: signal.Signals
+    long_config: GenerateConfig, undisturbed: dict[str, bytes], tmp_path: Path, stop: signal.Signals
 ) -> None:
     """Two workers; only the parent gets the signal. No process stays, and the run can be continued."""
-    config = replace(small_config, output=tmp_path / "data", workers=2)
+    config = replace(long_config, output=tmp_path / "data", workers=2)
     with running(config) as process:
-        wait_for(lambda: bool(list(config.output.rglob("*.hdf5"))), "the first shard")
+        wait_for(partial(progressed, process, config.output, 0), "the first shard")
         process.send_signal(stop)
     assert process.returncode == -stop
-    wait_for(lambda: group_is_gone(process.pid), "the workers' end")
-    assert generate(replace(config, workers=1)).new_trajectories < 12
-    assert contents(config.output) == contents(pristine)
+    wait_for(partial(group_is_gone, process.pid), "the workers' end")
+    assert 0 < generate(replace(config, workers=1)).new_trajectories < 127
+    assert contents(config.output) == undisturbed
     assert not parts(config.output)
 
 

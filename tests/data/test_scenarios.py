@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from slimwave.data.scenarios import (
     Scenario,
     SolverConfig,
     SplitConfig,
+    SplitsConfig,
     TimeConfig,
     WallConfig,
     draw_scenario,
@@ -69,6 +71,16 @@ def fields(scenario: Scenario) -> bytes:
 def test_bad_settings_are_refused_by_name(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_too_wide_pulses_of_a_split_are_named() -> None:
+    splits = SplitsConfig(ood=SplitConfig(pulses=PulseConfig(width=(0.2, 0.3))))
+    with pytest.raises(ValueError, match=r"--splits\.ood\.pulses\.width: expected less than 0\.25.*got 0\.3"):
+        GenerateConfig(splits=splits)
+
+
+def test_output_may_be_a_string() -> None:
+    assert GenerateConfig(output="runs/data").output == Path("runs/data")  # type: ignore[arg-type]
 
 
 def parse(*arguments: str) -> GenerateConfig:
