@@ -10,18 +10,16 @@ from typing import Any
 from slimwave import tables
 from slimwave.config import CheckConfig
 from slimwave.data.checking import check_dataset
-from slimwave.data.durable import write_bytes
 from slimwave.data.generation import generate as generate_dataset
 from slimwave.data.plain import to_plain
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.demo import DemoConfig
 from slimwave.surrogates.comparison import compare as compare_models
-from slimwave.surrogates.forecasting import RolloutResult, run_rollout
+from slimwave.surrogates.forecasting import run_rollout
 from slimwave.surrogates.pruning import prune as prune_model
 from slimwave.surrogates.settings import CompareConfig, PruneConfig, RolloutConfig, TrainConfig
 from slimwave.surrogates.training import train as train_model
 
-ANIMATION_FILE = "animation.gif"
 MOST_PROBLEMS = 20
 
 
@@ -96,14 +94,15 @@ def prune(config: PruneConfig) -> Outcome:
 
 
 def rollout(config: RolloutConfig) -> Outcome:
-    """Forecast one trajectory, with an animation beside the fields."""
+    """Forecast one trajectory, with its pictures beside the fields."""
     result = run_rollout(config, progress=True)
     summary = result.summary()
-    files = {}
+    files: dict[str, str] = {}
     if config.animation:
-        path = result.folder / ANIMATION_FILE
-        write_bytes(path, _animation(result))
-        files = {"animation": str(path)}
+        from slimwave.forecast_pictures import write_forecast_pictures
+
+        pictures = write_forecast_pictures(result, config.threshold)
+        files = {path.stem: str(path) for path in pictures.values()}
     errors = ", ".join(f"{tables.percent(e)} at step {s}" for s, e in summary["relative_l2"].items())
     lines = [
         f"{result.folder}: {summary['steps']} macro steps, "
@@ -132,22 +131,6 @@ def demo(config: DemoConfig) -> Outcome:
     from slimwave.demo import demo as run_demo
 
     return run_demo(config)
-
-
-def _animation(result: RolloutResult) -> bytes:
-    from slimwave.animation import animate
-
-    known = len(result.reference)
-    surrogate = result.forecast[:, 0]
-    if known < 2:
-        return animate({"surrogate": surrogate}, result.times)
-    reference = result.reference[:, 0]
-    panels = {
-        "finite elements": reference,
-        "surrogate": surrogate[:known],
-        "error": surrogate[:known] - reference,
-    }
-    return animate(panels, result.times[:known])
 
 
 COMMAND_OF: dict[type, Callable[[Any], Outcome]] = {

@@ -1,183 +1,178 @@
-"""The report: one self-contained HTML page with the comparison's table and pictures."""
+"""The report: one self-contained HTML page with the comparison's table and pictures.
+
+The pictures are also written one by one into `pictures/`, for talks and papers.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
 from slimwave import animation, figures, html, tables
-from slimwave.data.durable import write_text
+from slimwave.data.durable import write_bytes, write_text
 from slimwave.data.run_folders import RunFolder
 from slimwave.surrogates.comparison import PERSISTENCE, Comparison, Row
 
 REPORT_FILE = "report.html"
+PICTURES = "pictures"
 SPLIT_TITLES = {
     "test": "Test: the distribution of the training",
-    "ood": "Out of distribution: sharper pulses, media that vary faster",
+    "ood": "Out of distribution",
 }
+INTRODUCTION = (
+    "Every forecast starts from the first snapshot of a trajectory and runs on its own output. Errors are "
+    "relative L2 errors of u against the finite-element solution of the dataset, medians over trajectories. "
+    "Times are process times on one thread, measured turn by turn in one run. Finite elements on coarser "
+    "meshes stand beside the surrogates: a surrogate is fast only where it beats the solver that reaches the "
+    "same error."
+)
 
 
 def write_report(comparison: Comparison) -> Path:
-    """Write `report.html` into the comparison's folder and return its path."""
+    """Write `report.html` and `pictures/` into the comparison's folder and return the report's path."""
     path = comparison.folder / REPORT_FILE
-    write_text(path, html.page("slimwave: comparison", _body(comparison)))
+    (comparison.folder / PICTURES).mkdir(exist_ok=True)
+    write_text(path, html.page("slimwave: comparison", _Report(comparison).body()))
     return path
 
 
-def _body(comparison: Comparison) -> Iterator[str]:
-    run = RunFolder.open(comparison.folder)
-    yield html.heading("Surrogates of the 2D wave equation, compared", 1)
-    yield html.paragraph(
-        f"slimwave {run.run['versions']['slimwave']}, torch {run.run['versions']['torch']}, "
-        f"Python {run.run['python']}, {run.run['platform']}",
-        quiet=True,
-    )
-    yield html.paragraph(
-        "Every forecast starts from the first snapshot of a trajectory and runs on its own output. Errors "
-        "are relative L2 errors of u against the finite-element solution of the dataset, medians over "
-        "trajectories. Times are process times on one thread, measured turn by turn in one run. Finite "
-        "elements on coarser meshes stand beside the surrogates: a surrogate is fast only where it beats the "
-        "solver that reaches the same error."
-    )
-    colours = figures.colours_of(row.name for row in comparison.rows)
-    for split, title in SPLIT_TITLES.items():
-        yield html.heading(title)
-        headers, rows = tables.comparison_table(comparison, split)
-        yield html.paragraph(f"{comparison.trajectories[split]} trajectories.", quiet=True)
-        yield html.table(headers, rows)
-        yield _picture(figures.error_over_time(_curves(comparison, split), comparison.threshold, colours,
-                       dashed=_solvers(comparison)), "Error over time",
-                       "Median error over time. Dashed: finite elements on coarser meshes.")  # fmt: skip
-    yield from _pictures(comparison)
-    yield html.heading("Latency in detail")
-    yield html.table(*_latency_table(comparison))
-    yield html.folded("Settings of this comparison", yaml.safe_dump(run.config, sort_keys=False))
+class _Report:
+    """One report; each method yields the HTML of one section."""
 
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self.run = RunFolder.open(comparison.folder)
+        self.colours = figures.colours_of(row.name for row in comparison.rows)
+        self.models = [row.name for row in comparison.rows if row.kind == "model"]
+        self.solvers = [row.name for row in comparison.rows if row.kind == "finite elements"]
 
-def _pictures(comparison: Comparison) -> Iterator[str]:
-    yield html.heading("Wave fields of one test trajectory")
-    sample, models = comparison.sample, _models(comparison)
-    chosen = [
-        min(step, comparison.steps[-1]) for step in (10, comparison.steps[-1] // 2, comparison.steps[-1])
-    ]
-    fields = {"finite elements": sample.reference} | {name: sample.forecasts[name] for name in models}
-    extent = (float(sample.x[-1]), float(sample.y[-1]))
-    yield _picture(
-        figures.wave_fields(
-            {name: field[chosen] for name, field in fields.items()},
-            [float(sample.times[step]) for step in chosen],
-            sample.wave_speed,
-            extent,
-        ),
-        "Wave fields of the reference and of each model, with their errors",
-        "u at three times, and the error of each forecast on the same colour scale.",
-    )
-    best = models[-1]
-    moving = {
-        "finite elements": sample.reference,
-        best: sample.forecasts[best],
-        "error": sample.forecasts[best] - sample.reference,
-    }
-    yield html.picture(
-        animation.animate(moving, sample.times),
-        "gif",
-        f"Animation of the finite-element solution, the forecast of {best} and its error",
-        f"Finite elements, {best}, and the error, on one colour scale.",
-    )
-    yield html.heading("Error against cost")
-    step = comparison.steps[-2] if len(comparison.steps) > 1 else comparison.steps[-1]
-    colours = figures.colours_of(row.name for row in comparison.rows)
-    label = f"test error at step {step}, %"
-    yield _picture(
-        figures.error_against(_against(comparison, step, "nonzeros"), "nonzero parameters", label, colours),
-        "Error against nonzero parameters",
-        f"Median test error at step {step} against the parameters that are not zero.",
-    )
-    yield _picture(
-        figures.error_against(
-            _against(comparison, step, "latency"), "ms per macro step, one thread", label, colours
-        ),
-        "Error against latency",
-        "The same error against the time of a macro step, in the fastest runtime of each competitor. "
-        "Lower left is better.",
-    )
-    for name, rounds in comparison.pruning.items():
-        yield html.heading(f"Pruning rounds of {name}")
-        yield _picture(
-            _pruning_figure(comparison, name, rounds),
-            "PQ Index, weights kept and validation error over pruning rounds",
-            "Sparsity-informed adaptive pruning: each round prunes as many weights as the PQ Index allows "
-            "and retrains the rest. The dotted line is the largest validation error accepted.",
+    def body(self) -> Iterator[str]:
+        """Yield the whole page."""
+        about = self.run.run
+        yield html.heading("Surrogates of the 2D wave equation, compared", 1)
+        yield html.paragraph(
+            f"slimwave {about['versions']['slimwave']}, torch {about['versions']['torch']}, "
+            f"Python {about['python']}, {about['platform']}",
+            quiet=True,
+        )
+        yield html.paragraph(INTRODUCTION)
+        for split in SPLIT_TITLES:
+            yield from self.split(split)
+        yield from self.fields()
+        yield from self.costs()
+        yield from self.pruning()
+        yield html.heading("Latency in detail")
+        yield html.table(*tables.latency_table(self.comparison))
+        yield html.folded("Settings of this comparison", yaml.safe_dump(self.run.config, sort_keys=False))
+
+    def split(self, split: str) -> Iterator[str]:
+        """Table and error curves of one split."""
+        yield html.heading(SPLIT_TITLES[split])
+        yield html.paragraph(f"{self.comparison.trajectories[split]} trajectories.", quiet=True)
+        yield html.table(*tables.comparison_table(self.comparison, split))
+        times = self.comparison.macro_step * np.arange(1, self.comparison.steps[-1] + 1)
+        errors = self.comparison.errors[split]
+        curves = {name: (times, np.median(values, axis=0)) for name, values in errors.items()}
+        yield self.picture(
+            f"errors_{split}",
+            figures.error_over_time(curves, self.comparison.threshold, self.colours, dashed=self.solvers),
+            "Error over time",
+            "Median error over time. Dashed: finite elements on coarser meshes.",
         )
 
+    def fields(self) -> Iterator[str]:
+        """Wave fields of one trajectory, still and moving."""
+        yield html.heading("Wave fields of one test trajectory")
+        sample, last = self.comparison.sample, self.comparison.steps[-1]
+        chosen = [min(step, last) for step in (10, last // 2, last)]
+        shown = {"finite elements": sample.reference} | {n: sample.forecasts[n] for n in self.models}
+        figure = figures.wave_fields(
+            {name: field[chosen] for name, field in shown.items()},
+            [float(sample.times[step]) for step in chosen],
+            sample.wave_speed,
+            (float(sample.x[-1]), float(sample.y[-1])),
+        )
+        yield self.picture(
+            "fields",
+            figure,
+            "Wave fields of the reference and of each model, with their errors",
+            "u at three times, and the error of each forecast on the same colour scale.",
+        )
+        name = self.models[-1]
+        error = sample.forecasts[name] - sample.reference
+        panels = {"finite elements": sample.reference, name: sample.forecasts[name], "error": error}
+        moving = animation.animate(panels, sample.times)
+        write_bytes(self.comparison.folder / PICTURES / "animation.gif", moving)
+        yield html.picture(
+            moving,
+            "gif",
+            f"Animation of the finite-element solution, the forecast of {name} and its error",
+            f"Finite elements, {name}, and the error, on one colour scale.",
+        )
 
-def _pruning_figure(comparison: Comparison, name: str, rounds: list[dict[str, float]]) -> Figure:
-    folder = RunFolder.open(RunFolder.open(comparison.folder).config["models"][name])
-    tolerance = folder.config["tolerance"]
-    errors = [record["rollout_error"] for record in rounds]
-    return figures.pruning_rounds(
-        [record["pq_index"] for record in rounds],
-        [record["kept"] / record["total"] for record in rounds],
-        errors,
-        chosen=folder.run["summary"]["chosen_round"],
-        limit=tolerance * errors[0] if tolerance else None,
-    )
+    def costs(self) -> Iterator[str]:
+        """Error against parameters and against latency."""
+        yield html.heading("Error against cost")
+        step = self.comparison.steps[-2] if len(self.comparison.steps) > 1 else self.comparison.steps[-1]
+        label = f"test error at step {step}, %"
+        yield self.picture(
+            "error_against_parameters",
+            figures.error_against(self._points(step, "nonzeros"), "nonzero parameters", label, self.colours),
+            "Error against nonzero parameters",
+            f"Median test error at step {step} against the parameters that are not zero.",
+        )
+        yield self.picture(
+            "error_against_latency",
+            figures.error_against(
+                self._points(step, "latency"), "ms per macro step, one thread", label, self.colours
+            ),
+            "Error against latency",
+            "The same error against the time of a macro step, in the fastest runtime of each competitor. "
+            "Lower left is better.",
+        )
 
+    def pruning(self) -> Iterator[str]:
+        """PQ Index, weights kept and error over the rounds of every pruned model."""
+        for number, (name, rounds) in enumerate(self.comparison.pruning.items()):
+            yield html.heading(f"Pruning rounds of {name}")
+            yield self.picture(
+                f"pruning_{number}",
+                self._pruning_figure(name, rounds),
+                "PQ Index, weights kept and validation error over pruning rounds",
+                "Sparsity-informed adaptive pruning: each round prunes as many weights as the PQ Index "
+                "allows and retrains the rest. The dotted line is the largest validation error accepted.",
+            )
 
-def _picture(figure: Figure, alt: str, caption: str) -> str:
-    return html.picture(figures.to_png(figure), "png", alt, caption)
+    def picture(self, name: str, figure: Figure, alt: str, caption: str) -> str:
+        """Keep the figure in `pictures/` and return it inlined."""
+        data = figures.to_png(figure)
+        write_bytes(self.comparison.folder / PICTURES / f"{name}.png", data)
+        return html.picture(data, "png", alt, caption)
 
+    def _points(self, step: int, cost: str) -> dict[str, tuple[float, float]]:
+        points = {}
+        for row in self.comparison.rows:
+            value = _fastest(row) if cost == "latency" else getattr(row, cost)
+            if value and row.name != PERSISTENCE and row.errors:
+                points[row.name] = (float(value), row.errors["test"][str(step)])
+        return points
 
-def _models(comparison: Comparison) -> list[str]:
-    return [row.name for row in comparison.rows if row.kind == "model"]
-
-
-def _solvers(comparison: Comparison) -> list[str]:
-    return [row.name for row in comparison.rows if row.kind == "finite elements"]
-
-
-def _curves(comparison: Comparison, split: str) -> dict[str, tuple[figures.Array, figures.Array]]:
-    times = comparison.macro_step * np.arange(1, comparison.steps[-1] + 1)
-    return {name: (times, np.median(errors, axis=0)) for name, errors in comparison.errors[split].items()}
-
-
-def _against(comparison: Comparison, step: int, cost: str) -> dict[str, tuple[float, float]]:
-    points = {}
-    for row in comparison.rows:
-        value = _fastest(row) if cost == "latency" else getattr(row, cost)
-        if value and row.name != PERSISTENCE and row.errors:
-            points[row.name] = (float(value), row.errors["test"][str(step)])
-    return points
+    def _pruning_figure(self, name: str, rounds: list[dict[str, Any]]) -> Figure:
+        pruned = RunFolder.open(self.run.config["models"][name])
+        tolerance = pruned.config["tolerance"]
+        errors = [record["rollout_error"] for record in rounds]
+        return figures.pruning_rounds(
+            [record["pq_index"] for record in rounds],
+            [record["kept"] / record["total"] for record in rounds],
+            errors,
+            chosen=pruned.run["summary"]["chosen_round"],
+            limit=tolerance * errors[0] if tolerance else None,
+        )
 
 
 def _fastest(row: Row) -> float | None:
     times = [latency.cpu_median for latency in (row.latency or {}).values()]
     return min(times) if times else None
-
-
-def _latency_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    headers = [
-        "",
-        "runtime",
-        "median, ms",
-        "95th percentile, ms",
-        "median process time, ms",
-        "calls",
-        "once per medium, ms",
-    ]
-    rows = [
-        [
-            row.name,
-            runtime,
-            tables.milliseconds(latency.median),
-            tables.milliseconds(latency.p95),
-            tables.milliseconds(latency.cpu_median),
-            str(latency.calls),
-            tables.milliseconds(row.setup_ms),
-        ]
-        for row in comparison.rows
-        for runtime, latency in (row.latency or {}).items()
-    ]
-    return headers, rows

@@ -95,3 +95,30 @@ def latency(row: Row, *runtimes: str) -> float | None:
     """Return the median process time per macro step in the first of these runtimes that was timed."""
     timed = row.latency or {}
     return next((timed[name].cpu_median for name in runtimes if name in timed), None)
+
+
+def latency_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of the latencies, one row per competitor and runtime."""
+    headers = [
+        "",
+        "runtime",
+        "median, ms",
+        "95th percentile, ms",
+        "median process time, ms",
+        "calls",
+        "once per medium, ms",
+    ]
+    rows = [
+        [
+            row.name,
+            runtime,
+            milliseconds(timed.median),
+            milliseconds(timed.p95),
+            milliseconds(timed.cpu_median),
+            str(timed.calls),
+            milliseconds(row.setup_ms),
+        ]
+        for row in comparison.rows
+        for runtime, timed in (row.latency or {}).items()
+    ]
+    return headers, rows
