@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
@@ -111,6 +112,7 @@ def error_over_time(
     axis.axhline(100 * threshold, color="0.6", lw=0.8, ls=":", label=f"{100 * threshold:.0f} %: valid below")
     axis.set(yscale="log", xlabel="time t", ylabel="relative L2 error of u, %")
     _finish(axis)
+    _plain_ticks(axis.yaxis, (1.0,))
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -143,10 +145,8 @@ def error_against(
     axis.set(xscale="log", yscale="log", xlabel=label, ylabel=error_label)
     axis.margins(x=0.25, y=0.2)
     _finish(axis)
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        side.set_minor_formatter(NullFormatter())
+    _plain_ticks(axis.xaxis, (1.0, 2.0, 5.0))
+    _plain_ticks(axis.yaxis, (1.0, 2.0, 5.0))
     return figure
 
 
@@ -199,6 +199,13 @@ def energy_over_time(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
 def colours_of(names: Iterable[str]) -> dict[str, str]:
     """Return one colour per name, in order."""
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+
+
+def _plain_ticks(side: Axis, steps: tuple[float, ...]) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers: 0.1, 1, 10."""
+    side.set_major_locator(LogLocator(subs=steps))
+    side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    side.set_minor_formatter(NullFormatter())
 
 
 def _finish(axis: Axes) -> None:

@@ -20,6 +20,8 @@ thead th { border-bottom: 2px solid #c9d1d7; font-weight: 600; vertical-align: b
 tbody tr:hover { background: #f6f8fa; }
 figure { margin: 1.2rem 0; }
 img { max-width: 100%; height: auto; }
+.pair { display: flex; flex-wrap: wrap; gap: 0 2rem; }
+.pair figure { flex: 1 1 24rem; }
 figcaption { color: #5b6670; font-size: .9rem; max-width: 46rem; }
 pre { background: #f6f8fa; padding: .8rem 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; }
 summary { cursor: pointer; color: #0b5cad; }
@@ -63,6 +65,11 @@ def picture(data: bytes, kind: str, alt: str, caption: str) -> str:
         f'<figure><img src="{source}" alt="{escape(alt, quote=True)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def side_by_side(figures: Iterable[str]) -> str:
+    """Return figures beside each other where the window is wide enough."""
+    return f'<div class="pair">{"".join(figures)}</div>'
 
 
 def folded(summary: str, text: str) -> str:

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from slimwave import animation, figures, html, tables
 from slimwave.data.durable import write_bytes, write_text
 from slimwave.data.run_folders import RunFolder
-from slimwave.surrogates.comparison import PERSISTENCE, Comparison, Row
+from slimwave.surrogates.comparison import Comparison
+from slimwave.surrogates.competitors import PERSISTENCE, Row
 
 REPORT_FILE = "report.html"
 PICTURES = "pictures"
@@ -118,20 +119,24 @@ class _Report:
         yield html.heading("Error against cost")
         step = self.comparison.steps[-2] if len(self.comparison.steps) > 1 else self.comparison.steps[-1]
         label = f"test error at step {step}, %"
-        yield self.picture(
-            "error_against_parameters",
-            figures.error_against(self._points(step, "nonzeros"), "nonzero parameters", label, self.colours),
-            "Error against nonzero parameters",
-            f"Median test error at step {step} against the parameters that are not zero.",
-        )
-        yield self.picture(
-            "error_against_latency",
-            figures.error_against(
-                self._points(step, "latency"), "ms per macro step, one thread", label, self.colours
-            ),
-            "Error against latency",
-            "The same error against the time of a macro step, in the fastest runtime of each competitor. "
-            "Lower left is better.",
+        against = figures.error_against
+        parameters, latency = self._points(step, "nonzeros"), self._points(step, "latency")
+        yield html.side_by_side(
+            (
+                self.picture(
+                    "error_against_parameters",
+                    against(parameters, "nonzero parameters", label, self.colours),
+                    "Error against nonzero parameters",
+                    f"Median test error at step {step} against the parameters that are not zero.",
+                ),
+                self.picture(
+                    "error_against_latency",
+                    against(latency, "ms per macro step, one thread", label, self.colours),
+                    "Error against latency",
+                    "The same error against the time of a macro step, in the fastest runtime of each "
+                    "competitor. Lower left is better.",
+                ),
+            )
         )
 
     def pruning(self) -> Iterator[str]:

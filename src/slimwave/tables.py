@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from slimwave.surrogates.comparison import Comparison, Row
+from slimwave.surrogates.comparison import Comparison
+from slimwave.surrogates.competitors import Row
 
 MISSING = "–"
 
