@@ -10,9 +10,9 @@ of a machine change from minute to minute, and the interleaving makes them chang
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -193,7 +193,10 @@ def summarise_latency(wall: list[float], cpu: list[float]) -> Latency:
     )
 
 
-def measure_latency(competitors: Mapping[str, Callable[[], object]], calls: int) -> dict[str, Latency]:
+Key = TypeVar("Key", bound=Hashable)
+
+
+def measure_latency(competitors: Mapping[Key, Callable[[], object]], calls: int) -> dict[Key, Latency]:
     """Time several functions on one thread, turn by turn.
 
     Parameters
@@ -203,8 +206,8 @@ def measure_latency(competitors: Mapping[str, Callable[[], object]], calls: int)
     calls
         Timed calls of each, after a few calls to warm up.
     """
-    wall: dict[str, list[float]] = {name: [] for name in competitors}
-    cpu: dict[str, list[float]] = {name: [] for name in competitors}
+    wall: dict[Key, list[float]] = {name: [] for name in competitors}
+    cpu: dict[Key, list[float]] = {name: [] for name in competitors}
     with cpu_threads(1):
         for turn in range(-WARM_UP, calls):
             for name, step in competitors.items():

@@ -1,0 +1,236 @@
+"""Who takes part in a comparison: trained models, persistence, and the solver on coarser meshes.
+
+Each competitor forecasts the trajectories of a split and knows the costs it has run up. A new kind of
+competitor is a class with these two hooks.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slimwave.compression.counting import count_macs, count_nonzeros, count_parameters
+from slimwave.data.generation import solve_scenario
+from slimwave.data.scenarios import Split, draw_scenario
+from slimwave.data.windows import DatasetInfo, Trajectories
+from slimwave.surrogates.checkpoints import WEIGHTS
+from slimwave.surrogates.counting import count_nonzero_macs
+from slimwave.surrogates.pruning import SPARSE
+from slimwave.surrogates.rollout import states
+from slimwave.surrogates.runtimes import (
+    EagerRuntime,
+    Latency,
+    OnnxRuntime,
+    StepModule,
+    onnx_available,
+    summarise_latency,
+)
+from slimwave.surrogates.surrogate import Surrogate
+
+PERSISTENCE = "persistence"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison table; None where a column does not apply.
+
+    Attributes
+    ----------
+    name
+        Name of the competitor.
+    kind
+        ``"model"``, ``"persistence"`` or ``"finite elements"``.
+    parameters, nonzeros
+        Parameters of a model and those that are not zero.
+    bytes
+        Size of the model's file; of the sparse file if there is one.
+    macs, nonzero_macs
+        Multiply–accumulates of one macro step, and those whose weight is not zero.
+    latency
+        Runtime → time of one macro step on one thread. ``"solver"`` for finite elements, where all times are
+        process times of a whole trajectory divided by its steps, output included.
+    setup_ms
+        Process time spent once per medium: encoding it, or assembling the operators.
+    errors
+        Split → step → median relative L2 error of u over the trajectories.
+    valid_time
+        Split → median time until which the error stays at or below the threshold.
+    """
+
+    name: str
+    kind: str
+    parameters: int | None = None
+    nonzeros: int | None = None
+    bytes: int | None = None
+    macs: int | None = None
+    nonzero_macs: int | None = None
+    latency: dict[str, Latency] | None = None
+    setup_ms: float | None = None
+    errors: dict[str, dict[str, float]] | None = None
+    valid_time: dict[str, float] | None = None
+
+
+class Competitor(ABC):
+    """A way to forecast u.
+
+    Parameters
+    ----------
+    name
+        Name of the row.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def forecast(self, split: Split, data: Trajectories) -> Tensor:
+        """Forecast the trajectories of a split from their first snapshots.
+
+        Returns
+        -------
+        Tensor: (trajectories, snapshots, nx, ny)
+            u at the times of ``data``, the start first.
+        """
+
+    @abstractmethod
+    def row(self, timed: dict[str, Latency]) -> Row:
+        """Return the costs; ``timed`` holds what :meth:`steps_to_time` was measured to take."""
+
+    def steps_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
+        """Runtime → function that does one macro step, to be timed beside all other competitors."""
+        del data
+        return {}
+
+
+class ModelCompetitor(Competitor):
+    """A trained surrogate.
+
+    Parameters
+    ----------
+    name
+        Name of the row.
+    model
+        The model, on the CPU.
+    folder
+        Its run folder.
+    device
+        Where to roll out; it is always timed on the CPU.
+    """
+
+    ENCODE = "encode"
+
+    def __init__(self, name: str, model: Surrogate, folder: Path, device: torch.device) -> None:
+        super().__init__(name)
+        self.model, self.folder, self.device = model, folder, device
+        self.grid: tuple[int, int] | None = None
+
+    def forecast(self, split: Split, data: Trajectories) -> Tensor:
+        """Roll out all trajectories as one batch."""
+        del split
+        model = self.model.to(self.device)
+        state = torch.stack([data.u[:, 0], data.v[:, 0]], dim=1).to(self.device)
+        forecast = states(model, state, data.c[:, None].to(self.device), data.walls.to(self.device))
+        u = [data.u[:, 0], *(next(forecast)[:, 0].cpu() for _ in range(data.u.shape[1] - 1))]
+        self.model.to("cpu")
+        return torch.stack(u, dim=1)
+
+    def steps_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
+        """One step in PyTorch and, if installed, in ONNX Runtime; and the encoding of the medium."""
+        medium = data.c[:1, None], data.walls[:1]
+        state = torch.stack([data.u[:1, 0], data.v[:1, 0]], dim=1)
+        self.grid = (data.u.shape[-2], data.u.shape[-1])
+        steps: dict[str, Callable[[], object]] = {
+            self.ENCODE: partial(EagerRuntime, self.model, *medium),
+            "eager": partial(EagerRuntime(self.model, *medium), state),
+        }
+        if onnx_available():
+            steps["onnx"] = partial(OnnxRuntime(self.model, *medium), state)
+        return steps
+
+    def row(self, timed: dict[str, Latency]) -> Row:
+        """Size of the model and cost of one macro step."""
+        assert self.grid is not None
+        with torch.no_grad():
+            context = self.model.encode(torch.ones(1, 1, *self.grid), torch.ones(1, 4))
+        step, inputs = StepModule(self.model, context), (torch.zeros(1, 2, *self.grid), *context)
+        return Row(
+            name=self.name,
+            kind="model",
+            parameters=count_parameters(self.model),
+            nonzeros=count_nonzeros(self.model),
+            bytes=self._size_on_disk(),
+            macs=count_macs(step, *inputs),
+            nonzero_macs=count_nonzero_macs(step, *inputs),
+            latency={runtime: time for runtime, time in timed.items() if runtime != self.ENCODE},
+            setup_ms=timed[self.ENCODE].cpu_median,
+        )
+
+    def _size_on_disk(self) -> int:
+        sparse = self.folder / SPARSE
+        return (sparse if sparse.is_file() else self.folder / WEIGHTS).stat().st_size
+
+
+class Persistence(Competitor):
+    """The field stays as it is: what a forecast must beat to be worth anything."""
+
+    def __init__(self) -> None:
+        super().__init__(PERSISTENCE)
+
+    def forecast(self, split: Split, data: Trajectories) -> Tensor:
+        """Repeat the first snapshot."""
+        del split
+        return data.u[:, :1].expand_as(data.u)
+
+    def row(self, timed: dict[str, Latency]) -> Row:
+        """Nothing but the name: persistence costs nothing."""
+        del timed
+        return Row(name=self.name, kind=PERSISTENCE)
+
+
+class CoarseSolver(Competitor):
+    """The finite-element solver of the dataset on a coarser mesh.
+
+    Parameters
+    ----------
+    info
+        The dataset, whose scenarios are drawn again.
+    count
+        Elements along x; along y as many as keep them closest to squares.
+    """
+
+    def __init__(self, info: DatasetInfo, count: int) -> None:
+        domain = info.config.domain
+        rows = max(1, round(count * domain.height / domain.width))
+        super().__init__(f"FE {count} × {rows}")
+        self.info = info
+        self.elements = (count, rows)
+        self.setup_seconds: list[float] = []
+        self.step_seconds: list[float] = []
+
+    def forecast(self, split: Split, data: Trajectories) -> Tensor:
+        """Solve the same scenarios, and keep the solver's own process times."""
+        trajectories, snapshots = data.u.shape[:2]
+        return torch.stack([self._solve(split, index, snapshots) for index in range(trajectories)])
+
+    def _solve(self, split: Split, index: int, snapshots: int) -> Tensor:
+        config = self.info.config
+        scenario = draw_scenario(config, split, index)
+        solved = solve_scenario(scenario, config, snapshots=snapshots, elements=self.elements)
+        self.setup_seconds.append(solved.setup_cpu_seconds)
+        self.step_seconds.append(solved.solve_cpu_seconds / (snapshots - 1))
+        return torch.from_numpy(solved.u)
+
+    def row(self, timed: dict[str, Latency]) -> Row:
+        """Process times of all trajectories solved so far; the first, which may compile, is one of many."""
+        del timed
+        return Row(
+            name=self.name,
+            kind="finite elements",
+            latency={"solver": summarise_latency(self.step_seconds, self.step_seconds)},
+            setup_ms=1e3 * float(np.median(self.setup_seconds)),
+        )

@@ -1,0 +1,192 @@
+"""The comparison: honest rows, errors that other code confirms, and a result that JSON can hold."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slimwave.compression.counting import count_macs
+from slimwave.data.generation import generate
+from slimwave.data.scenarios import GenerateConfig, TimeConfig
+from slimwave.data.windows import load_trajectories
+from slimwave.surrogates.checkpoints import load_model
+from slimwave.surrogates.comparison import Comparison, compare
+from slimwave.surrogates.counting import count_nonzero_macs
+from slimwave.surrogates.metrics import relative_l2
+from slimwave.surrogates.pruning import prune
+from slimwave.surrogates.rollout import rollout
+from slimwave.surrogates.settings import (
+    CompareConfig,
+    FitConfig,
+    NetworkConfig,
+    PruneConfig,
+    TrainConfig,
+    ValidationConfig,
+)
+from slimwave.surrogates.training import TrainResult, train
+
+
+@pytest.fixture(scope="module")
+def settings(
+    trained: TrainResult,
+    training: Callable[..., TrainConfig],
+    dataset: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> CompareConfig:
+    """A full model, a one-way model and the one-way model pruned."""
+    root = tmp_path_factory.mktemp("models")
+    network = NetworkConfig(width=4, depth=2, kernel_size=3, conv="cp", rank=2)
+    train(training(root / "one_way", network=network))
+    prune(
+        PruneConfig(
+            model=root / "one_way",
+            data=dataset,
+            output=root / "pruned",
+            rounds=2,
+            tolerance=None,
+            fit=FitConfig(steps=2, batch_size=2, unroll=(1,)),
+            validation=ValidationConfig(every=2, steps=4),
+            device="cpu",
+        )
+    )
+    return CompareConfig(
+        data=dataset,
+        models={"full": trained.folder, "one-way": root / "one_way", "pruned": root / "pruned"},
+        coarse_elements=(2, 4),
+        latency_steps=3,
+        output=root / "compare",
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def comparison(settings: CompareConfig) -> Comparison:
+    return compare(settings)
+
+
+def test_every_competitor_has_a_row(comparison: Comparison) -> None:
+    assert [(row.name, row.kind) for row in comparison.rows] == [
+        ("full", "model"),
+        ("one-way", "model"),
+        ("pruned", "model"),
+        ("persistence", "persistence"),
+        ("FE 2 × 2", "finite elements"),
+        ("FE 4 × 3", "finite elements"),
+    ]
+    assert comparison.steps == [1, 9]
+    assert comparison.trajectories == {"test": 2, "ood": 2}
+
+
+@pytest.mark.parametrize("split", ["test", "ood"])
+def test_model_errors_are_those_of_a_rollout(
+    comparison: Comparison, settings: CompareConfig, split: str
+) -> None:
+    data = load_trajectories(settings.data, split)
+    state = torch.stack([data.u[:, 0], data.v[:, 0]], dim=1)
+    forecast = rollout(load_model(settings.models["one-way"]), state, data.c[:, None], data.walls, steps=9)
+    expected = relative_l2(forecast[:, :, 0], data.u[:, 1:]).numpy()
+    assert np.allclose(comparison.errors[split]["one-way"], expected, rtol=1e-5)
+    row = comparison.rows[1]
+    assert row.errors is not None
+    assert row.errors[split] == pytest.approx(
+        {"1": np.median(expected[:, 0]), "9": np.median(expected[:, 8])}
+    )
+
+
+def test_persistence_repeats_the_first_snapshot(comparison: Comparison, settings: CompareConfig) -> None:
+    u = load_trajectories(settings.data, "test").u
+    expected = relative_l2(u[:, :1].expand_as(u[:, 1:]), u[:, 1:]).numpy()
+    assert np.allclose(comparison.errors["test"]["persistence"], expected)
+
+
+def test_finite_elements_on_the_dataset_s_own_mesh_reproduce_it(
+    settings: CompareConfig, tmp_path: Path
+) -> None:
+    """The dataset's rectangle of 1 × 0.75 was meshed with 4 × 3 elements."""
+    coarse_elements = (2, 3, 4)
+    own = compare(
+        dataclasses.replace(
+            settings, coarse_elements=coarse_elements, output=tmp_path / "own", trajectories=1
+        )
+    )
+    names = ("FE 2 × 2", "FE 3 × 2", "FE 4 × 3")
+    coarse, finer, same = (float(own.errors["test"][name].max()) for name in names)
+    assert same < 1e-6 < finer < coarse
+
+
+def test_sizes_and_costs(comparison: Comparison, settings: CompareConfig) -> None:
+    full, one_way, pruned = comparison.rows[:3]
+    assert full.parameters == full.nonzeros
+    assert one_way.parameters == pruned.parameters
+    assert pruned.nonzeros < one_way.nonzeros < full.nonzeros  # type: ignore[operator]
+    assert one_way.macs == pruned.macs
+    assert pruned.nonzero_macs < pruned.macs  # type: ignore[operator]
+    assert (full.macs, one_way.macs) == (full.nonzero_macs, one_way.nonzero_macs)
+    assert full.bytes == (settings.models["full"] / "model.safetensors").stat().st_size
+    assert pruned.bytes == (settings.models["pruned"] / "model.sparse.safetensors").stat().st_size
+
+
+def test_nonzero_macs_of_a_half_empty_layer() -> None:
+    layer = torch.nn.Conv2d(2, 4, 3, groups=2, bias=False)
+    inputs = torch.zeros(1, 2, 8, 7)
+    assert count_nonzero_macs(layer, inputs) == count_macs(layer, inputs) == 4 * 9 * 6 * 5
+    with torch.no_grad():
+        layer.weight[:2] = 0
+    assert count_nonzero_macs(layer, inputs) == 2 * 9 * 6 * 5
+
+
+def test_latency_of_models_and_solver(comparison: Comparison) -> None:
+    for row in comparison.rows:
+        if row.kind == "model":
+            assert row.latency is not None
+            assert {"eager", "onnx"} >= row.latency.keys() >= {"eager"}
+        if row.kind == "finite elements":
+            assert row.latency is not None
+            assert row.latency["solver"].calls == 4
+        if row.kind != "persistence":
+            assert row.setup_ms is not None
+            assert row.setup_ms > 0
+            assert all(latency.cpu_median > 0 for latency in row.latency.values())  # type: ignore[union-attr]
+
+
+def test_the_report_s_arrays(comparison: Comparison, settings: CompareConfig) -> None:
+    sample, data = comparison.sample, load_trajectories(settings.data, "test")
+    assert np.array_equal(sample.reference, data.u[0].numpy())
+    assert np.array_equal(sample.wave_speed, data.c[0].numpy())
+    assert sample.forecasts.keys() == {row.name for row in comparison.rows}
+    assert all(field.shape == sample.reference.shape for field in sample.forecasts.values())
+    for name in ("full", "one-way", "pruned", "persistence"):
+        assert np.array_equal(sample.forecasts[name][0], sample.reference[0])
+    assert [record["round"] for record in comparison.pruning["pruned"]] == [0, 1, 2]
+    assert comparison.pruning.keys() == {"pruned"}
+
+
+def test_the_result_is_kept_as_json(comparison: Comparison) -> None:
+    kept = json.loads((comparison.folder / "comparison.json").read_text())
+    assert [row["name"] for row in kept["rows"]] == [row.name for row in comparison.rows]
+    assert len(kept["median_errors"]["ood"]["full"]) == 9
+    assert len((comparison.folder / "log.jsonl").read_text().splitlines()) == 6
+
+
+def test_more_steps_than_the_reference_has_are_refused(settings: CompareConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"51 snapshots, .* split 'test' have 10"):
+        compare(dataclasses.replace(settings, steps=50, output=tmp_path / "run"))
+
+
+def test_a_model_of_another_task_is_refused_by_its_name(
+    settings: CompareConfig, dataset_settings: Callable[..., GenerateConfig], tmp_path: Path
+) -> None:
+    other = dataset_settings(tmp_path / "slower", time=TimeConfig(step=0.06))
+    generate(other)
+    with pytest.raises(ValueError, match=r"--models 'full', has macro step 0\.06, .* made for 0\.05"):
+        compare(dataclasses.replace(settings, data=other.output, output=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_model_is_told(settings: CompareConfig, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no model"):
+        compare(dataclasses.replace(settings, models={"x": tmp_path}, output=tmp_path / "run"))
