@@ -70,21 +70,28 @@ class ResidualCNN(Surrogate):
         super().__init__(config, task)
         width, depth = config.width, config.depth
         self.nonlinear = config.activation == "gelu"
-        self.lift = self._conv(2, bias=self.nonlinear)
-        self.blocks = nn.ModuleList(self._conv(width, bias=self.nonlinear) for _ in range(depth - 1))
+        self.lift = self._lift(2, bias=self.nonlinear)
+        self.blocks = nn.ModuleList(self._conv(width, self._rank, self.nonlinear) for _ in range(depth - 1))
         self.head = nn.Conv2d(width, 2, 1, bias=False)
-        self.encoder = self._conv(1, bias=True)
+        self.encoder = self._lift(1, bias=True)
         self.gates = nn.Conv2d(width, depth * width, 1)
         nn.init.normal_(self.head.weight, std=HEAD_SCALE / width**0.5)
         nn.init.normal_(self.gates.weight, std=GATE_SCALE / width**0.5)
         nn.init.constant_(_bias(self.gates), 1.0)
 
-    def _conv(self, in_channels: int, *, bias: bool) -> nn.Module:
-        width, kernel = self.config.width, self.config.kernel_size
-        rank = None
-        if self.config.conv == "cp":
-            rank = min(self.config.rank or width, full_rank(in_channels, width, (kernel, kernel)))
-        return make_conv(self.config.conv, in_channels, width, kernel, rank=rank, bias=bias)
+    @property
+    def _rank(self) -> int | None:
+        return (self.config.rank or self.config.width) if self.config.conv == "cp" else None
+
+    def _lift(self, in_channels: int, *, bias: bool) -> nn.Module:
+        """From few channels to all; a kernel this thin never needs more terms than its full rank."""
+        kernel = (self.config.kernel_size,) * 2
+        rank = self._rank and min(self._rank, full_rank(in_channels, self.config.width, kernel))
+        return self._conv(in_channels, rank, bias)
+
+    def _conv(self, in_channels: int, rank: int | None, bias: bool) -> nn.Module:
+        config = self.config
+        return make_conv(config.conv, in_channels, config.width, config.kernel_size, rank=rank, bias=bias)
 
     @property
     def reach(self) -> int:

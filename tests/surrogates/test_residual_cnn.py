@@ -143,3 +143,12 @@ def test_unknown_network_is_refused() -> None:
         ValueError, match=r"--network\.name: no network is called 'unet'; available: residual_cnn"
     ):
         build_network(NetworkConfig(name="unet"), TASK)
+
+
+def test_a_rank_above_the_full_rank_is_refused_but_thin_kernels_take_fewer_terms() -> None:
+    """A 3 × 3 kernel from 4 to 4 channels has full rank 36, from 1 channel to 4 full rank 9."""
+    model = network(dataclasses.replace(SMALL, conv="cp", rank=20))
+    ranks = {name: layer.rank for name, layer in model.named_modules() if isinstance(layer, OneWayConv)}
+    assert ranks == {"lift": 18, "blocks.0": 20, "encoder": 9}
+    with pytest.raises(ValueError, match=r"rank: expected 1 to 36 .* got 37"):
+        network(dataclasses.replace(SMALL, conv="cp", rank=37))

@@ -1,0 +1,72 @@
+"""Tasks: the scales come from the training split, survive JSON, and refuse other data; devices by name."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from slimwave.data.generation import generate
+from slimwave.data.scenarios import GenerateConfig, MediumConfig
+from slimwave.data.windows import dataset_info, load_trajectories
+from slimwave.surrogates.devices import cpu_threads, resolve_device
+from slimwave.surrogates.task import WaveTask
+
+TASK = WaveTask(0.05, (0.0625, 0.0625), 2.0, (0.2, 1.5), (0.08, 0.7), 1.5, 0.3)
+
+
+def test_scales_are_those_of_the_training_split(dataset: Path) -> None:
+    task = WaveTask.of_dataset(dataset_info(dataset))
+    data = load_trajectories(dataset, "train")
+    for channel, field in enumerate((data.u.double(), data.v.double())):
+        assert task.scale[channel] == pytest.approx(float(field.square().mean().sqrt()), rel=1e-5)
+        change = float(field.diff(dim=1).square().mean().sqrt())
+        assert task.increment[channel] == pytest.approx(change, rel=1e-5)
+    assert task.speed_mean == pytest.approx(float(data.c.mean()), rel=1e-5)
+    assert task.macro_step == 0.05
+    assert task.spacing == pytest.approx((1 / 16, 0.75 / 12))
+    assert task.cells_per_step == pytest.approx(task.max_speed * 0.05 * 16)
+
+
+def test_a_homogeneous_medium_gives_a_usable_scale(
+    dataset_settings: Callable[..., GenerateConfig], tmp_path: Path
+) -> None:
+    config = dataset_settings(tmp_path / "data", medium=MediumConfig(min_speed=1.5, max_speed=1.5))
+    generate(config)
+    task = WaveTask.of_dataset(dataset_info(config.output))
+    assert (task.speed_mean, task.speed_std) == pytest.approx((1.5, 0.015))
+
+
+def test_a_task_survives_json() -> None:
+    assert WaveTask.from_json(json.loads(json.dumps(TASK.to_json()))) == TASK
+
+
+@pytest.mark.parametrize("name", ["macro_step", "max_speed", "speed_std"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_impossible_numbers_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected a positive, finite number"):
+        dataclasses.replace(TASK, **{name: value})
+
+
+def test_rounding_of_spacing_and_step_is_no_difference() -> None:
+    TASK.require_same((0.06250001, 0.0625), 0.0500001, "data")
+    with pytest.raises(ValueError, match=r"data has grid spacing \(0\.0625, 0\.08\)"):
+        TASK.require_same((0.0625, 0.08), 0.05, "data")
+
+
+def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"--device cuda: torch finds no CUDA GPU .* --device cpu"):
+        resolve_device("cuda")
+
+
+def test_threads_are_given_back() -> None:
+    with cpu_threads(2):
+        assert torch.get_num_threads() == 2
+        with cpu_threads(None):
+            assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 1
