@@ -23,6 +23,7 @@ from tqdm import tqdm
 from slimwave import __version__
 from slimwave.data.durable import remove_parts, write_bytes
 from slimwave.data.guard import open_guarded
+from slimwave.data.lock import folder_lock
 from slimwave.data.processes import run_tasks
 from slimwave.data.reading import read_stats
 from slimwave.data.run_folders import RunFolder, require_writable
@@ -88,14 +89,23 @@ def generate(config: GenerateConfig, *, progress: bool = False) -> GenerationSum
     Raises
     ------
     OSError
-        If the output folder cannot be written (found before any work), or the disk is full; finished shards
-        stay.
+        If the output folder cannot be written or another process is writing into it (both found before any
+        work), or the disk is full; finished shards stay.
     ValueError
         If the folder holds something else.
     RuntimeError
         If a worker process died.
     """
-    folder = _prepare(config)
+    require_writable(config.output)
+    with folder_lock(config.output):
+        folder = _prepare(config)
+        try:
+            return _generate(config, folder, progress=progress)
+        finally:
+            remove_parts(folder.path)
+
+
+def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> GenerationSummary:
     tasks = shard_tasks(config)
     manifest = _finished(folder.path, config, tasks)
     listed = {entry.file for entry in manifest.shards}

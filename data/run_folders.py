@@ -28,7 +28,8 @@ from typing import Any, Literal
 
 import yaml
 
-from slimwave.data.durable import write_text
+from slimwave.data.durable import PART, write_text
+from slimwave.data.lock import is_lock
 from slimwave.data.plain import differences, to_plain
 
 CONFIG, RUN, LOG = "config.yaml", "run.json", "log.jsonl"
@@ -78,7 +79,7 @@ class RunFolder:
             Settings, a dataclass or a mapping of plain values.
         existing
             What to do with an earlier run in the folder: ``refuse`` it, ``resume`` it if its settings are the
-            same, or ``overwrite`` it, which deletes the whole folder.
+            same, or ``overwrite`` it, which deletes all that is in the folder.
         may_differ
             Dotted names of settings that a resumed run may change; ``output``, which names this very folder,
             always may.
@@ -100,8 +101,7 @@ class RunFolder:
                 f"{path} already holds a run of '{command}'; choose another --output, resume or overwrite it"
             )
         if earlier and existing == "overwrite":
-            shutil.rmtree(path)
-            path.mkdir()
+            _empty(path)
         resumed = earlier and existing == "resume"
         if resumed:
             _require_same(path, plain, may_differ)
@@ -242,12 +242,21 @@ def _earlier_run(path: Path, command: str) -> bool:
                 f"{path} holds a run of '{found}', not of '{command}'; choose another --output"
             )
         return True
-    foreign = sorted(item.name for item in path.iterdir() if not item.name.endswith(".part"))
+    foreign = sorted(item.name for item in path.iterdir() if item.suffix != PART and not is_lock(item))
     if foreign and foreign != [CONFIG]:
         raise RunFolderError(
             f"{path} holds foreign files ({', '.join(foreign[:3])}); choose an empty folder as --output"
         )
     return False
+
+
+def _empty(path: Path) -> None:
+    """Delete all that is in a folder but its lock."""
+    for item in path.iterdir():
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        elif not is_lock(item):
+            item.unlink()
 
 
 def _require_same(path: Path, config: Mapping[str, Any], may_differ: Collection[str]) -> None:

@@ -3,19 +3,22 @@
 This file knows the commands' names, how a run ends, and nothing heavy: torch and scikit-fem are
 imported by the command that needs them, so that `slimwave --help` answers at once.
 
-Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted (Ctrl-C).
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 import difflib
 import importlib
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ COMMANDS = {
 }
 
 
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM): work stops as on Ctrl-C, and nothing is left half-written."""
+
+
 class UsageError(ValueError):
     """A command line that cannot be understood; `main` turns it into exit code 2."""
 
@@ -86,17 +93,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(f"slimwave {__version__}")
             return DONE
-        return _run(name, arguments[1:])
+        with _termination_raised():
+            return _run(name, arguments[1:])
     except SystemExit as stop:  # --help inside a command
         return stop.code if isinstance(stop.code, int) else DONE
     except KeyboardInterrupt:
         _say("interrupted: nothing half-written; run the same command again to continue")
         return INTERRUPTED
+    except Terminated:
+        _say("terminated: nothing half-written; run the same command again to continue")
+        return TERMINATED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
         return _explain(error)
+
+
+@contextmanager
+def _termination_raised() -> Iterator[None]:
+    """Turn SIGTERM into `Terminated`, so that a run that is told to end cleans up behind itself."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def overview() -> str:

@@ -396,6 +396,30 @@ def test_stopped_parent_takes_its_workers_along(
     assert not parts(config.output)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize(
+    ("stop", "workers", "code", "word"),
+    [(signal.SIGINT, 1, 130, "interrupted"), (signal.SIGTERM, 2, 143, "terminated")],
+)
+def test_command_stopped_by_a_signal(
+    long_config: GenerateConfig, tmp_path: Path, stop: signal.Signals, workers: int, code: int, word: str
+) -> None:
+    """The whole process group gets the signal, as from a terminal or a batch system."""
+    config = replace(long_config, output=tmp_path / "data", workers=workers)
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(to_plain(config)))
+    command = [sys.executable, "-m", "slimwave", "generate", "--config", str(tmp_path / "settings.yaml")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(partial(progressed, process, config.output, 0), "the first shard")
+    os.killpg(process.pid, stop)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == code, words
+    assert words.splitlines()[-1].startswith(f"slimwave: {word}: nothing half-written; run the same command")
+    assert "Traceback" not in words
+    assert not parts(config.output)
+    assert not list(config.output.glob(".*.lock"))
+    assert 0 < generate(replace(config, workers=1)).new_trajectories < 127
+
+
 def test_interrupt_leaves_nothing_half_written(
     pristine: Path, small_config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
