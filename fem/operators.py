@@ -31,10 +31,13 @@ class WaveOperator(ABC):
         Type of the states.
     mass
         Diagonal mass in the layout of the states, float64, zero in a frame.
+    places
+        Flat position of each node in a state, shape (n_nodes,).
     """
 
     dtype: np.dtype[Any]
     mass: Array
+    places: NDArray[np.int64]
 
     @abstractmethod
     def state(self, nodal: Array) -> State:
@@ -87,6 +90,8 @@ class StencilOperator(WaveOperator):
     def __init__(self, grid: TensorGrid, diagonals: Array, dtype: DTypeLike = np.float64):
         self.dtype = np.dtype(dtype)
         self.mass = np.pad(grid.mass, grid.x.order)
+        self.places = np.empty(grid.numbers.size, dtype=np.int64)
+        self.places[grid.numbers] = _framed_places(grid)
         self._grid = grid
         self._diagonals = np.ascontiguousarray(diagonals, dtype=self.dtype)
         self._reach = (0,) * grid.x.order
@@ -134,6 +139,7 @@ class SparseOperator(WaveOperator):
     def __init__(self, matrix: sp.csr_matrix, mass: Array, dtype: DTypeLike = np.float64):
         self.dtype = np.dtype(dtype)
         self.mass = mass
+        self.places = np.arange(len(mass))
         # Unsigned indices spare the compiled loop the test for negative ones.
         starts, columns = matrix.indptr.astype(np.uint32), matrix.indices.astype(np.uint32)
         self._rows = (starts, columns, matrix.data.astype(self.dtype))
@@ -159,6 +165,12 @@ class SparseOperator(WaveOperator):
         """See `WaveOperator.lax_wendroff`."""
         step2 = self.dtype.type(step**2)
         return kernels.sparse_lax_wendroff(*self._rows, u, old, np.zeros_like(u), step2, count)
+
+
+def _framed_places(grid: TensorGrid) -> NDArray[np.int64]:
+    """Flat position of each grid node in a state with its frame, shape (nx, ny)."""
+    p, (nx, ny) = grid.x.order, grid.numbers.shape
+    return (np.arange(nx)[:, None] + p) * (ny + 2 * p) + np.arange(ny) + p
 
 
 def build_operator(
