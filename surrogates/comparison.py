@@ -57,6 +57,8 @@ class Sample:
 
     Attributes
     ----------
+    trajectory
+        Its index in the test split.
     times: (n + 1,), x: (nx,), y: (ny,)
     wave_speed: (nx, ny)
     reference: (n + 1, nx, ny)
@@ -65,6 +67,7 @@ class Sample:
         Name of the row → u of shape (n + 1, nx, ny).
     """
 
+    trajectory: int
     times: Array
     x: Array
     y: Array
@@ -153,7 +156,7 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
     )
     (folder.path / LOG).unlink(missing_ok=True)
     forecasts = _forecasts(competitors, data, progress=progress)
-    timed = _time(competitors, data["test"], config.latency_steps)
+    timed = _time(competitors, data["test"], config)
     errors: dict[str, dict[str, Array]] = {s: _errors(forecasts[s], data[s]) for s in JUDGED}
     steps = _reported_steps(data["test"].u.shape[1] - 1)
     comparison = Comparison(
@@ -165,7 +168,7 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
         trajectories={split: len(data[split].u) for split in JUDGED},
         errors=errors,
         pruning=_pruning_rounds(config),
-        sample=_sample(forecasts["test"], data["test"]),
+        sample=_sample(forecasts["test"], data["test"], config.seed),
     )
     _keep(comparison, folder)
     return comparison
@@ -204,11 +207,13 @@ def _forecasts(
     return forecasts
 
 
-def _time(competitors: Sequence[Competitor], data: Trajectories, calls: int) -> dict[str, dict[str, Latency]]:
+def _time(
+    competitors: Sequence[Competitor], data: Trajectories, config: CompareConfig
+) -> dict[str, dict[str, Latency]]:
     """Time one macro step of every competitor in every runtime, interleaved in one run."""
     steps = {(one.name, key): step for one in competitors for key, step in one.steps_to_time(data).items()}
     timed: dict[str, dict[str, Latency]] = {one.name: {} for one in competitors}
-    for (name, runtime), latency in measure_latency(steps, calls).items():
+    for (name, runtime), latency in measure_latency(steps, config.latency_steps, config.seed).items():
         timed[name][runtime] = latency
     return timed
 
@@ -246,8 +251,10 @@ def _pruning_rounds(config: CompareConfig) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _sample(forecasts: dict[str, Tensor], data: Trajectories, index: int = 0) -> Sample:
+def _sample(forecasts: dict[str, Tensor], data: Trajectories, seed: int) -> Sample:
+    index = int(np.random.default_rng(seed).integers(len(data.u)))
     return Sample(
+        trajectory=index,
         times=data.times.numpy(),
         x=data.x.numpy(),
         y=data.y.numpy(),

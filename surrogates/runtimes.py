@@ -196,8 +196,10 @@ def summarise_latency(wall: list[float], cpu: list[float]) -> Latency:
 Key = TypeVar("Key", bound=Hashable)
 
 
-def measure_latency(competitors: Mapping[Key, Callable[[], object]], calls: int) -> dict[Key, Latency]:
-    """Time several functions on one thread, turn by turn.
+def measure_latency(
+    competitors: Mapping[Key, Callable[[], object]], calls: int, seed: int = 0
+) -> dict[Key, Latency]:
+    """Time several functions on one thread, turn by turn, each turn in a new random order.
 
     Parameters
     ----------
@@ -205,14 +207,18 @@ def measure_latency(competitors: Mapping[Key, Callable[[], object]], calls: int)
         Name → function that does one macro step.
     calls
         Timed calls of each, after a few calls to warm up.
+    seed
+        Seed of the orders.
     """
+    shuffle = np.random.default_rng(seed).permutation
+    names = list(competitors)
     wall: dict[Key, list[float]] = {name: [] for name in competitors}
     cpu: dict[Key, list[float]] = {name: [] for name in competitors}
     with cpu_threads(1):
         for turn in range(-WARM_UP, calls):
-            for name, step in competitors.items():
+            for name in (names[place] for place in shuffle(len(names))):
                 wall_start, cpu_start = time.perf_counter(), time.process_time()
-                step()
+                competitors[name]()
                 if turn >= 0:
                     wall[name].append(time.perf_counter() - wall_start)
                     cpu[name].append(time.process_time() - cpu_start)

@@ -306,7 +306,8 @@ class RolloutConfig:
     model
         Run folder of the model.
     data, split, trajectory, start
-        Dataset folder, split, index of the trajectory in it and snapshot to start from.
+        Dataset folder, split, index of the trajectory in it and snapshot to start from. Without an index,
+        ``seed`` draws one.
     steps
         Macro steps; may go on beyond the reference. None means as far as the reference reaches.
     initial
@@ -323,6 +324,8 @@ class RolloutConfig:
         Write the animation FE | surrogate | error.
     runtime
         ``"eager"``: PyTorch. ``"onnx"``: ONNX Runtime, from the extra ``realtime``.
+    seed
+        Seed of the trajectory that is drawn where none is given. The forecast itself is deterministic.
     device, threads, overwrite
         As for training; latency is measured with one thread unless ``threads`` says otherwise.
     """
@@ -330,7 +333,7 @@ class RolloutConfig:
     model: Path = Path("runs/full")
     data: Path = Path("runs/data")
     split: Literal["train", "valid", "test", "ood"] = "test"
-    trajectory: int = 0
+    trajectory: int | None = None
     start: int = 0
     steps: int | None = None
     initial: Path | None = None
@@ -340,12 +343,15 @@ class RolloutConfig:
     output: Path = Path("runs/rollout")
     animation: bool = True
     runtime: Runtime = "eager"
+    seed: int = 0
     device: Device = "auto"
     threads: int = 1
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        _at_least("trajectory", self.trajectory, 0)
+        if self.trajectory is not None:
+            _at_least("trajectory", self.trajectory, 0)
+        _at_least("seed", self.seed, 0)
         _at_least("start", self.start, 0)
         _positive("threshold", self.threshold)
         _at_least("threads", self.threads, 1)
@@ -383,6 +389,9 @@ class CompareConfig:
         Macro steps timed per competitor, interleaved, on one thread.
     output
         Run folder.
+    seed
+        Seed of the order in which the competitors take turns when timed, and of the test trajectory that is
+        shown in full.
     device, overwrite
         As for training. Latency is always measured on one CPU thread.
     """
@@ -401,6 +410,7 @@ class CompareConfig:
     threshold: float = 0.2
     latency_steps: int = 100
     output: Path = Path("runs/compare")
+    seed: int = 0
     device: Device = "auto"
     overwrite: bool = False
 
@@ -417,3 +427,4 @@ class CompareConfig:
             )
         _positive("threshold", self.threshold)
         _at_least("latency_steps", self.latency_steps, 2)
+        _at_least("seed", self.seed, 0)

@@ -50,9 +50,12 @@ def dataset_start(config: RolloutConfig, task: WaveTask) -> Start:
     info = dataset_info(config.data)
     task.require_same(info.spacing, info.macro_step, f"the dataset {config.data}")
     split = info.splits[config.split]
-    _require_below("trajectory", config.trajectory, split.trajectories, f"trajectories in {config.split}")
+    trajectory = config.trajectory
+    if trajectory is None:
+        trajectory = int(np.random.default_rng(config.seed).integers(split.trajectories))
+    _require_below("trajectory", trajectory, split.trajectories, f"trajectories in {config.split}")
     _require_below("start", config.start, split.snapshots, f"snapshots in {config.split}")
-    data = load_trajectories(config.data, config.split, limit=config.trajectory + 1)
+    data = load_trajectories(config.data, config.split, limit=trajectory + 1)
     states = torch.stack([data.u[-1], data.v[-1]], dim=1)[config.start :]
     return Start(states[:1], data.c[-1:, None], data.walls[-1:], states[1:])
 

@@ -52,8 +52,7 @@ class DemoConfig:
         """Return the stages' settings in order, with folders, seed and device filled in."""
         root = self.output
         data = root / "data"
-        run: dict[str, Any] = {"data": data, "device": self.device}
-        fit = {**run, "seed": self.seed}
+        run: dict[str, Any] = {"data": data, "seed": self.seed, "device": self.device}
         models = {
             "full CNN": root / "full",
             "one-way CNN": root / "one_way",
@@ -61,9 +60,9 @@ class DemoConfig:
         }
         return {
             "generate": replace(self.generate, output=data, seed=self.seed),
-            "train the full CNN": replace(self.full, output=root / "full", **fit),
-            "train the one-way CNN": replace(self.one_way, output=root / "one_way", **fit),
-            "prune": replace(self.prune, model=root / "one_way", output=root / "pruned", **fit),
+            "train the full CNN": replace(self.full, output=root / "full", **run),
+            "train the one-way CNN": replace(self.one_way, output=root / "one_way", **run),
+            "prune": replace(self.prune, model=root / "one_way", output=root / "pruned", **run),
             "rollout": replace(self.rollout, model=root / "pruned", output=root / "rollout", **run),
             "compare": replace(self.compare, models=models, output=root / "compare", **run),
         }

@@ -86,8 +86,8 @@ class _Report:
 
     def fields(self) -> Iterator[str]:
         """Wave fields of one trajectory, still and moving."""
-        yield html.heading("Wave fields of one test trajectory")
         sample, last = self.comparison.sample, self.comparison.steps[-1]
+        yield html.heading(f"Wave fields of test trajectory {sample.trajectory}")
         chosen = [min(step, last) for step in (10, last // 2, last)]
         shown = {"finite elements": sample.reference} | {n: sample.forecasts[n] for n in self.models}
         figure = figures.wave_fields(
