@@ -27,7 +27,7 @@ from slimwave.data.lock import folder_lock
 from slimwave.data.processes import run_tasks
 from slimwave.data.reading import read_stats
 from slimwave.data.run_folders import RunFolder, require_writable
-from slimwave.data.scenarios import SPLITS, GenerateConfig, Scenario, draw_scenario
+from slimwave.data.scenarios import GenerateConfig, Scenario, draw_scenario
 from slimwave.data.schema import Trajectory, read_header, shard_image
 from slimwave.data.shards import (
     MANIFEST,
@@ -195,7 +195,7 @@ def _prepare(config: GenerateConfig) -> RunFolder:
         existing="overwrite" if config.overwrite else "resume",
         may_differ=NOT_DATA,
     )
-    for split in SPLITS:
+    for split in config.split_names:
         require_writable(folder.path / "data" / split)
     remove_parts(folder.path)
     return folder

@@ -80,10 +80,15 @@ class DatasetInfo:
         Raises
         ------
         ValueError
-            For an unknown split.
+            For an unknown split, or one that this dataset does not have.
         """
         if split not in SPLITS:
             raise ValueError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}")
+        if split not in self.splits:
+            raise ValueError(
+                f"{self.root} has no split '{split}', only {', '.join(self.splits)}; choose one of these or "
+                f"generate with --splits.{split}.trajectories"
+            )
         return shards_of(self.manifest, split)
 
 
@@ -108,7 +113,8 @@ def dataset_info(root: Path | str) -> DatasetInfo:
         )
     require_covered(root, manifest, config)
     splits = {
-        name: SplitInfo(config.split(name).trajectories, config.split(name).snapshots) for name in SPLITS
+        name: SplitInfo(config.split(name).trajectories, config.split(name).snapshots)
+        for name in config.split_names
     }
     max_speed = max(entry.wave_speed[1] for entry in manifest.shards)
     return DatasetInfo(root, config, splits, read_stats(root), max_speed, manifest)

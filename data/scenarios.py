@@ -19,7 +19,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -35,9 +35,11 @@ from slimwave.fem.sources import GaussianPulses, draw_gaussian_pulses
 
 MediumKind = Literal["random", "layers", "inclusions"]
 WallCondition = Literal["dirichlet", "neumann", "random"]
-Split = Literal["train", "valid", "test", "ood"]
+Split = Literal["train", "valid", "test", "ood", "ood_pulses", "ood_media", "ood_long", "ood_loud"]
 
-SPLITS: tuple[Split, ...] = ("train", "valid", "test", "ood")
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""Names of the splits; their order is part of the random streams: new ones go to the end."""
+REQUIRED_SPLITS: tuple[Split, ...] = ("train", "valid", "test", "ood")
 SMALLEST_GRID = 8
 WIDTHS_ACROSS = 4
 
@@ -200,7 +202,7 @@ class SplitConfig:
     Parameters
     ----------
     trajectories
-        Number of trajectories.
+        Number of trajectories; 0 leaves an optional split out.
     snapshots
         Snapshots per trajectory, the initial state included.
     medium, pulses
@@ -213,16 +215,27 @@ class SplitConfig:
     pulses: PulseConfig | None = None
 
     def __post_init__(self) -> None:
-        _at_least("splits.<split>.trajectories", self.trajectories, 1)
+        _at_least("splits.<split>.trajectories", self.trajectories, 0)
         _at_least("splits.<split>.snapshots", self.snapshots, 2)
 
 
 @dataclass(frozen=True)
 class SplitsConfig:
-    """The four splits.
+    """The splits: three of the dataset's distribution, and one or more outside it.
 
     ``train`` is short; ``valid``, ``test`` and ``ood`` run longer, since forecasts are judged beyond the
-    horizon of the training. ``ood`` leaves the distribution: sharper pulses in media that vary faster.
+    horizon of the training. ``ood`` leaves the distribution in two ways at once: sharper pulses in media that
+    vary faster. The optional splits, each left out until it is given trajectories
+    (``--splits.ood_long.trajectories 12``), depart from it in one way, so that a failure has one cause:
+
+    ``ood_pulses``
+        sharper pulses
+    ``ood_media``
+        media that vary faster
+    ``ood_long``
+        a horizon five times that of the training
+    ``ood_loud``
+        larger amplitudes
     """
 
     train: SplitConfig = SplitConfig(trajectories=96, snapshots=61)
@@ -234,6 +247,14 @@ class SplitsConfig:
         medium=MediumConfig(correlation_length=0.08),
         pulses=PulseConfig(width=(0.04, 0.05)),
     )
+    ood_pulses: SplitConfig = SplitConfig(0, 101, pulses=PulseConfig(width=(0.04, 0.05)))
+    ood_media: SplitConfig = SplitConfig(0, 101, medium=MediumConfig(correlation_length=0.08))
+    ood_long: SplitConfig = SplitConfig(0, 301)
+    ood_loud: SplitConfig = SplitConfig(0, 101, pulses=PulseConfig(amplitude=(2.0, 4.0)))
+
+    def __post_init__(self) -> None:
+        for name in REQUIRED_SPLITS:
+            _at_least(f"splits.{name}.trajectories", getattr(self, name).trajectories, 1)
 
 
 @dataclass(frozen=True)
@@ -278,7 +299,7 @@ class GenerateConfig:
         _at_least("seed", self.seed, 0)
         _at_least("workers", self.workers, 1)
         _at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
-        for name in SPLITS:
+        for name in self.split_names:
             self._require_room(name)
         object.__setattr__(self, "output", Path(self.output))
 
@@ -291,6 +312,11 @@ class GenerateConfig:
                 f"--{flag}: expected less than {room:g}, so that {WIDTHS_ACROSS} widths fit across the "
                 f"domain of {self.domain.width:g} x {self.domain.height:g}, got {pulses.width[1]:g}"
             )
+
+    @property
+    def split_names(self) -> tuple[Split, ...]:
+        """Names of the splits that hold trajectories."""
+        return tuple(name for name in SPLITS if self.split(name).trajectories > 0)
 
     def split(self, name: Split) -> SplitConfig:
         """Return the settings of one split."""

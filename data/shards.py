@@ -1,6 +1,6 @@
 """The files of a dataset folder: names of the shards, their manifest, and the error for what is wrong.
 
-    <root>/data/{train,valid,test,ood}/wave2d_<split>_<number>.hdf5
+    <root>/data/<split>/wave2d_<split>_<number>.hdf5
     <root>/stats.yaml
     <root>/manifest.json
 
@@ -27,7 +27,7 @@ REGENERATE = "delete the file and run 'slimwave generate' again with the same se
 NOT_DATA = ("output", "workers", "overwrite", "device")
 """Settings that do not define the data."""
 
-SHARD_NAME = re.compile(r"data/(train|valid|test|ood)/wave2d_\1_\d{5,}\.hdf5")
+SHARD_NAME = re.compile(rf"data/({'|'.join(SPLITS)})/wave2d_\1_\d{{5,}}\.hdf5")
 
 
 class DatasetError(ValueError):
@@ -183,14 +183,16 @@ def shard_tasks(config: GenerateConfig) -> list[ShardTask]:
         ShardTask(
             split, shard_file(split, number), first, min(size, config.split(split).trajectories - first)
         )
-        for split in SPLITS
+        for split in config.split_names
         for number, first in zip(count(), range(0, config.split(split).trajectories, size), strict=False)
     ]
 
 
 def data_settings(config: GenerateConfig) -> dict[str, Any]:
-    """Return the settings that define the data, as plain values."""
-    return {key: value for key, value in to_plain(config).items() if key not in NOT_DATA}
+    """Return the settings that define the data, as plain values; a split without trajectories is no data."""
+    settings = {key: value for key, value in to_plain(config).items() if key not in NOT_DATA}
+    settings["splits"] = {name: settings["splits"][name] for name in config.split_names}
+    return settings
 
 
 def hash_of(settings: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 
 from slimwave.data.plain import build, to_plain
 from slimwave.data.scenarios import (
+    REQUIRED_SPLITS,
     SPLITS,
     DomainConfig,
     GenerateConfig,
@@ -28,6 +29,7 @@ from slimwave.data.scenarios import (
     WallConfig,
     draw_scenario,
 )
+from slimwave.data.shards import data_settings, hash_of
 from slimwave.fem.boundaries import SIDES
 
 CONFIG = GenerateConfig(seed=1)
@@ -56,7 +58,11 @@ def fields(scenario: Scenario) -> bytes:
         (lambda: TimeConfig(step=-0.1), r"--time\.step"),
         (lambda: SolverConfig(order=0), r"--solver\.order"),
         (lambda: SolverConfig(elements=(0, 4)), r"--solver\.elements"),
-        (lambda: SplitConfig(trajectories=0), r"--splits\.<split>\.trajectories"),
+        (lambda: SplitConfig(trajectories=-1), r"--splits\.<split>\.trajectories"),
+        (
+            lambda: SplitsConfig(valid=SplitConfig(trajectories=0)),
+            r"--splits\.valid\.trajectories: expected an integer of at least 1, got 0",
+        ),
         (lambda: SplitConfig(snapshots=1), r"--splits\.<split>\.snapshots"),
         (lambda: GenerateConfig(seed=-1), r"--seed"),
         (lambda: GenerateConfig(workers=0), r"--workers"),
@@ -145,7 +151,7 @@ def test_draw_is_a_function_of_its_arguments(seed: int, split: str, index: int) 
 def test_no_two_places_share_a_scenario() -> None:
     drawn = {fields(draw_scenario(CONFIG, split, index)) for split in SPLITS for index in range(24)}
     drawn |= {fields(draw_scenario(replace(CONFIG, seed=2), "train", index)) for index in range(24)}
-    assert len(drawn) == 5 * 24
+    assert len(drawn) == (len(SPLITS) + 1) * 24
 
 
 def test_streams_of_medium_pulses_and_walls_are_apart() -> None:
@@ -186,6 +192,31 @@ def test_ood_is_sharper_and_rougher() -> None:
     assert CONFIG.pulses_of("ood").width[1] < CONFIG.pulses_of("train").width[0]
     longer = [CONFIG.split(name).snapshots > CONFIG.split("train").snapshots for name in ("test", "ood")]
     assert all(longer)
+
+
+def test_optional_splits_depart_in_one_way_each() -> None:
+    config = parse(*(f"--splits.{name}.trajectories=2" for name in SPLITS))
+    assert config.split_names == SPLITS
+    usual_medium, usual_pulses = config.medium, config.pulses
+    for name in ("ood_pulses", "ood_long", "ood_loud"):
+        assert config.medium_of(name) == usual_medium
+    for name in ("ood_media", "ood_long"):
+        assert config.pulses_of(name) == usual_pulses
+    assert config.medium_of("ood_media").correlation_length < usual_medium.correlation_length
+    assert config.pulses_of("ood_pulses").width[1] < usual_pulses.width[0]
+    assert config.pulses_of("ood_loud").amplitude[0] > usual_pulses.amplitude[1]
+    assert config.pulses_of("ood_loud").width == usual_pulses.width
+    assert config.split("ood_long").snapshots - 1 == 5 * (config.split("train").snapshots - 1)
+
+
+def test_split_left_out_is_no_part_of_the_data() -> None:
+    """A later version may add splits: what was generated before keeps its hash and its streams."""
+    config = GenerateConfig()
+    assert config.split_names == REQUIRED_SPLITS
+    assert list(data_settings(config)["splits"]) == list(REQUIRED_SPLITS)
+    more = parse("--splits.ood_loud.trajectories=2")
+    assert hash_of(data_settings(more)) != hash_of(data_settings(config))
+    assert fields(draw_scenario(more, "test", 0)) == fields(draw_scenario(config, "test", 0))
 
 
 def test_random_walls_draw_both_conditions_on_every_side() -> None:

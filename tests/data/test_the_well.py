@@ -1,5 +1,6 @@
 """The Well's own package reads what was solved, field for field, on a grid that is not square."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,23 @@ from the_well.data.datasets import DeltaWellDataset
 from the_well.data.normalization import RMSNormalization, ZScoreNormalization
 from torch.utils.data import DataLoader
 
-from slimwave.data.generation import solve_scenario
+from slimwave.data.checking import check_dataset
+from slimwave.data.generation import generate, solve_scenario
 from slimwave.data.reading import dataset_info
-from slimwave.data.scenarios import SPLITS, GenerateConfig, draw_scenario
+from slimwave.data.scenarios import (
+    REQUIRED_SPLITS,
+    SPLITS,
+    GenerateConfig,
+    SplitConfig,
+    SplitsConfig,
+    draw_scenario,
+)
 from slimwave.data.windows import WaveWindows, load_trajectories
 
 WALL = 0
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", REQUIRED_SPLITS)
 def test_fields_are_those_that_were_solved(pristine: Path, small_config: GenerateConfig, split: str) -> None:
     """Against fresh solutions, bit for bit: u, v, c, the grid and the time steps."""
     config = small_config
@@ -41,6 +50,25 @@ def test_fields_are_those_that_were_solved(pristine: Path, small_config: Generat
         np.testing.assert_allclose(sample["space_grid"][0, :, 1], solved.y, atol=1e-7)
         steps = np.diff(torch.cat([sample["input_time_grid"], sample["output_time_grid"]]))
         np.testing.assert_allclose(steps, config.time.step, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def all_splits(small_config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One trajectory in each split, the optional ones included; the long one is longer."""
+    splits = {name: replace(getattr(SplitsConfig(), name), trajectories=1, snapshots=3) for name in SPLITS}
+    splits["ood_long"] = SplitConfig(trajectories=1, snapshots=8)
+    root = tmp_path_factory.mktemp("all_splits")
+    generate(replace(small_config, output=root, splits=SplitsConfig(**splits)))
+    return root
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_named_splits_open(all_splits: Path, split: str) -> None:
+    (sample,) = WellDataset(path=str(all_splits), well_split_name=split, full_trajectory_mode=True)
+    ours = load_trajectories(all_splits, split)
+    assert len(sample["output_fields"]) == (7 if split == "ood_long" else 2)
+    assert torch.equal(sample["output_fields"][..., 0], ours.u[0, 1:])
+    assert check_dataset(all_splits).ok
 
 
 def test_metadata(pristine: Path) -> None:

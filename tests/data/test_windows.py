@@ -88,6 +88,8 @@ def test_more_snapshots_than_exist(pristine: Path) -> None:
 def test_nonsense_is_refused(pristine: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown split 'tests'; choose one of train, valid, test, ood"):
         WaveWindows(pristine, "tests")
+    with pytest.raises(ValueError, match=r"has no split 'ood_long', only train, valid, test, ood; choose"):
+        WaveWindows(pristine, "ood_long")
     with pytest.raises(ValueError, match="horizon and stride: expected at least 1, got 0 and 1"):
         WaveWindows(pristine, "train", horizon=0)
     with pytest.raises(ValueError, match="limit and snapshots: expected at least 1, got 0"):
