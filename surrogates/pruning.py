@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from slimwave.compression.sparse_file import save_sparse
 from torch import Tensor
 
 from slimwave.compression.counting import count_nonzeros, count_parameters
 from slimwave.compression.pq_index import pq_index
 from slimwave.compression.sap import PruneRecord, SAPPruner
+from slimwave.compression.sparse_file import save_sparse
 from slimwave.data.run_folders import RunFolder
 from slimwave.data.windows import WaveWindows, dataset_info
 from slimwave.surrogates.checkpoints import (
@@ -60,6 +60,8 @@ class RoundRecord:
         Weights that had to stay, that went, that are left, and that there were before all rounds.
     rollout_error
         Validation rollout error after retraining.
+    emptied
+        Weight tensors that have nothing left, which may cut the network.
     """
 
     round: int
@@ -69,6 +71,7 @@ class RoundRecord:
     kept: int
     total: int
     rollout_error: float
+    emptied: list[str]
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ class _Job:
         weights = torch.cat([self.model.get_parameter(name).flatten() for name in self.pruner.masks])
         index = float(pq_index(weights.detach(), self.config.sap.p, self.config.sap.q))
         total = self.pruner.total
-        return RoundRecord(0, index, total, 0, total, total, error)
+        return RoundRecord(0, index, total, 0, total, total, error, [])
 
     def _round(self, number: int) -> RoundRecord:
         pruned: PruneRecord = self.pruner.prune_step()
@@ -207,7 +210,14 @@ class _Job:
             self.pruner.rewind(self.rewind_to)
         error = self._retrain(number)
         return RoundRecord(
-            number, pruned.pq_index, pruned.lower_bound, pruned.pruned, pruned.kept, pruned.total, error
+            round=number,
+            pq_index=pruned.pq_index,
+            lower_bound=pruned.lower_bound,
+            pruned=pruned.pruned,
+            kept=pruned.kept,
+            total=pruned.total,
+            rollout_error=error,
+            emptied=list(pruned.emptied),
         )
 
     def _retrain(self, number: int) -> float:

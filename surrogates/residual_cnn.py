@@ -2,10 +2,10 @@
 
 One step from the state s = (u, v) in the medium c, with σ the scales of u and v, δ their typical increments:
 
-    g    = E₂ gelu(E₁ * extend(c))                   gates: once per medium
-    h₀   = (1 + g₀) ⊙ (L * extend(s / σ))
-    hᵢ   = crop(hᵢ₋₁) + (1 + gᵢ) ⊙ (Wᵢ * φ(hᵢ₋₁))    valid convolutions
-    s⁺   = mask · (s + δ H hₙ)                        1 × 1 head H
+    g    = 1 + α E₂ gelu(E₁ * extend(c))              gates: once per medium
+    h₀   = g₀ ⊙ (L * extend(s / σ))
+    hᵢ   = crop(hᵢ₋₁) + gᵢ ⊙ (Wᵢ * φ(hᵢ₋₁))           valid convolutions
+    s⁺   = mask · (s + β δ H hₙ)                      1 × 1 head H
 
 - The field is extended ONCE, by the total reach and by the walls' mirror images; every convolution after that
   is valid, so no layer ever sees an invented boundary.
@@ -15,6 +15,8 @@ One step from the state s = (u, v) in the medium c, with σ the scales of u and 
   superposition holds, amplitudes need not be learned, and the only nonlinearity is in the medium.
 - With φ = GELU the state is divided by its size r and multiplied by it again, so that at least
   step(λ s) = λ step(s) for λ > 0.
+- The constants α and β, not small weights, make fresh gates scatter around 1 and fresh increments small. So
+  all layers start with weights of comparable magnitude, and pruning by magnitude does not empty the head.
 """
 
 from typing import NamedTuple
@@ -30,11 +32,8 @@ from slimwave.surrogates.surrogate import Surrogate, relative_scale
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.walls import extend, wall_mask
 
-HEAD_SCALE = 0.1
-"""A fresh network should change the state by about a tenth of a typical increment."""
-
 GATE_SCALE = 0.3
-"""Fresh gates scatter around 1 by about this much."""
+HEAD_SCALE = 0.1
 
 
 class ResidualContext(NamedTuple):
@@ -43,7 +42,7 @@ class ResidualContext(NamedTuple):
     Attributes
     ----------
     gates: (batch, depth · width, nx + 2 r, ny + 2 r)
-        1 + g for every layer, r being the reach that is left after the first.
+        g for every layer, r being the reach that is left after the first.
     signs: (batch, 4)
         Signs of the walls.
     mask: (batch, 1, nx, ny)
@@ -75,9 +74,8 @@ class ResidualCNN(Surrogate):
         self.head = nn.Conv2d(width, 2, 1, bias=False)
         self.encoder = self._lift(1, bias=True)
         self.gates = nn.Conv2d(width, depth * width, 1)
-        nn.init.normal_(self.head.weight, std=HEAD_SCALE / width**0.5)
-        nn.init.normal_(self.gates.weight, std=GATE_SCALE / width**0.5)
-        nn.init.constant_(_bias(self.gates), 1.0)
+        for layer in (self.head, self.gates):
+            nn.init.normal_(layer.weight, std=width**-0.5)
 
     @property
     def _rank(self) -> int | None:
@@ -102,7 +100,7 @@ class ResidualCNN(Surrogate):
         """Compute the gates of a medium; its extension is even, since its mirror image is itself."""
         normalised = (wave_speed - self.task.speed_mean) / self.task.speed_std
         extended = extend(normalised, self.reach, torch.ones_like(walls))
-        gates = self.gates(F.gelu(self.encoder(_channels_last(extended))))
+        gates = 1 + GATE_SCALE * self.gates(F.gelu(self.encoder(_channels_last(extended))))
         return ResidualContext(gates, walls, wall_mask(walls, *wave_speed.shape[-2:]))
 
     def step(self, state: Tensor, context: ResidualContext) -> Tensor:
@@ -115,12 +113,8 @@ class ResidualCNN(Surrogate):
         for layer, block in enumerate(self.blocks, start=1):
             update = block(F.gelu(hidden) if self.nonlinear else hidden)
             hidden = _crop(hidden, half) + _crop(gates[layer], layer * half) * update
-        return (state + self.increment * size * self.head(hidden)) * context.mask
-
-
-def _bias(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias
+        change = HEAD_SCALE * self.increment * size * self.head(hidden)
+        return (state + change) * context.mask
 
 
 def _crop(field: Tensor, cells: int) -> Tensor:
