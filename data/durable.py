@@ -6,7 +6,10 @@ file that ends in ``.part``.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 PART = ".part"
 
@@ -19,10 +22,23 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     OSError
         For example on a full disk; the temporary file is removed and the old content stays.
     """
+    with durable_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing (and reading back) that appears under its name once it is whole.
+
+    Raises
+    ------
+    OSError
+        As :func:`write_bytes`; any exception in the ``with`` block leaves the old content.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
+        with temporary.open("wb+") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

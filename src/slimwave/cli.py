@@ -41,6 +41,16 @@ COMMANDS = {
         "slimwave.config:CheckConfig",
         "slimwave check runs/data",
     ),
+    "show": Command(
+        "draw a dataset: a contact sheet and an animation",
+        "slimwave.config:ShowConfig",
+        "slimwave show runs/data",
+    ),
+    "export": Command(
+        "copy a dataset into another layout: pdebench",
+        "slimwave.config:ExportConfig",
+        "slimwave export runs/data --output runs/pdebench --format pdebench",
+    ),
     "train": Command(
         "train a surrogate, full or one-way",
         "slimwave.surrogates.settings:TrainConfig",

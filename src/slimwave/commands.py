@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimwave import tables
-from slimwave.config import CheckConfig
+from slimwave.config import CheckConfig, ExportConfig, ShowConfig
 from slimwave.data.checking import check_dataset
 from slimwave.data.generation import generate as generate_dataset
+from slimwave.data.pdebench import export_pdebench
 from slimwave.data.plain import to_plain
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.demo import DemoConfig
@@ -60,6 +61,28 @@ def check(config: CheckConfig) -> Outcome:
         )
     text = f"{config.folder}: {report.trajectories} trajectories in {report.shards} shards, nothing wrong"
     return Outcome(record, text)
+
+
+def show(config: ShowConfig) -> Outcome:
+    """Draw a dataset."""
+    from slimwave.dataset_pictures import write_dataset_pictures
+
+    pictures = write_dataset_pictures(
+        config.folder,
+        config.output or config.folder,
+        trajectories=config.trajectories,
+        snapshots=config.snapshots,
+        seed=config.seed,
+    )
+    files = {path.stem: str(path) for path in pictures}
+    return Outcome(files, "\n".join(files.values()))
+
+
+def export(config: ExportConfig) -> Outcome:
+    """Copy a dataset into another layout."""
+    files = export_pdebench(config.folder, config.output, seed=config.seed)
+    record = {"folder": str(config.output), "files": [str(path) for path in files]}
+    return Outcome(record, "\n".join(record["files"]))
 
 
 def train(config: TrainConfig) -> Outcome:
@@ -136,6 +159,8 @@ def demo(config: DemoConfig) -> Outcome:
 COMMAND_OF: dict[type, Callable[[Any], Outcome]] = {
     GenerateConfig: generate,
     CheckConfig: check,
+    ShowConfig: show,
+    ExportConfig: export,
     TrainConfig: train,
     PruneConfig: prune,
     RolloutConfig: rollout,

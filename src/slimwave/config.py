@@ -20,7 +20,7 @@ import yaml
 
 from slimwave.cli import Command, UsageError, suggestion
 
-POSITIONAL = ("check",)  # commands whose required settings are written without a flag
+POSITIONAL = ("check", "show", "export")  # commands whose required settings are written without a flag
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,74 @@ class CheckConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.device == "cuda":
-            raise ValueError("--device: expected auto or cpu, got cuda: checking files needs no GPU")
+        _on_the_processor(self.device, "checking files")
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    """What `slimwave show` draws.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset's folder.
+    output : Path, optional
+        Where `contact_sheet.png` and `animation.gif` go; the dataset's folder by default.
+    trajectories : int
+        Trajectories per split, drawn at random.
+    snapshots : int
+        Snapshots per trajectory on the contact sheet, evenly spaced in time.
+    seed : int
+        Seed of the draw.
+    device : {"auto", "cpu", "cuda"}
+        Drawing runs on the processor: `cuda` is refused.
+    """
+
+    folder: Path
+    output: Path | None = None
+    trajectories: int = 2
+    snapshots: int = 6
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        _on_the_processor(self.device, "drawing")
+        for flag in ("trajectories", "snapshots"):
+            if getattr(self, flag) < 1:
+                raise ValueError(f"--{flag}: expected at least 1, got {getattr(self, flag)}")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What `slimwave export` writes.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset's folder.
+    output : Path
+        The folder for the exported files, one per split; created.
+    format : {"pdebench"}
+        The layout of the files.
+    seed : int, optional
+        The seed that the dataset is expected to have been generated from; any by default.
+    device : {"auto", "cpu", "cuda"}
+        Copying runs on the processor: `cuda` is refused.
+    """
+
+    folder: Path
+    output: Path = Path("runs/export")
+    format: Literal["pdebench"] = "pdebench"
+    seed: int | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        _on_the_processor(self.device, "copying files")
+
+
+def _on_the_processor(device: str, work: str) -> None:
+    if device == "cuda":
+        raise ValueError(f"--device: expected auto or cpu, got cuda: {work} needs no GPU")
 
 
 def parse(name: str, command: Command, arguments: list[str]) -> Any:
