@@ -183,17 +183,21 @@ def build_operator(
     space
         The discrete space; its grid, if any, decides the storage.
     squared_speed
-        c² at the nodes, shape (n_nodes,).
+        c² at the nodes, shape (n_nodes,), or at the nodes of each element, shape (elements, nodes).
     held
         Nodes held at zero.
     """
     free = np.ones(space.n_nodes)
     free[held] = 0.0
     if space.grid is not None:
-        diagonals = stiffness_diagonals(space.grid, squared_speed[space.grid.numbers])
+        if squared_speed.ndim == 1:
+            on_grid = squared_speed[space.grid.numbers]
+        else:
+            on_grid = space.grid.by_cells(space.basis.element_dofs, squared_speed)
+        diagonals = stiffness_diagonals(space.grid, on_grid)
         diagonals *= free[space.grid.numbers][:, None, :]
         return StencilOperator(space.grid, diagonals, dtype)
-    stiffness = stiffness_matrix(space.basis, squared_speed[space.basis.element_dofs].T)
+    stiffness = stiffness_matrix(space.basis, space.by_elements(squared_speed))
     matrix = sp.diags(free / space.mass) @ stiffness
     matrix.eliminate_zeros()
     return SparseOperator(matrix.tocsr(), space.mass, dtype)

@@ -1,6 +1,6 @@
-"""Values on a uniform grid: interpolation with the element's own polynomials, so that no accuracy is lost.
+"""Values on a uniform grid or at points, by the element's own polynomials, so that no accuracy is lost.
 
-On a tensor grid the interpolation is a product of two one-dimensional ones. Elsewhere each grid point
+On a tensor grid the interpolation is a product of two one-dimensional ones. Elsewhere each point
 is looked up in the mesh and mapped back to its element by Newton's method; scikit-fem's own
 `basis.probes` would take seconds for points on element edges, where a uniform grid has many.
 """
@@ -26,10 +26,12 @@ class Sampler(ABC):
 
     x: Array
     y: Array
+    inside: NDArray[np.bool_]
+    """Which points of the grid lie in the domain, shape (nx, ny)."""
 
     @abstractmethod
     def sample(self, state: NDArray[Any]) -> NDArray[Any]:
-        """Values on the grid, shape (nx, ny), in the type of the state."""
+        """Values on the grid, shape (nx, ny), in the type of the state; zero outside the domain."""
 
 
 class TensorSampler(Sampler):
@@ -37,6 +39,7 @@ class TensorSampler(Sampler):
 
     def __init__(self, grid: TensorGrid, x: Array, y: Array):
         self.x, self.y = x, y
+        self.inside = np.ones((len(x), len(y)), dtype=bool)
         self._along_x = _axis_weights(grid.x, x)
         self._along_y = _axis_weights(grid.y, y)
 
@@ -52,21 +55,16 @@ class TensorSampler(Sampler):
 
 
 class SparseSampler(Sampler):
-    """Sampling of nodal fields on any mesh of quads.
-
-    Raises
-    ------
-    ValueError
-        If a point of the grid lies outside the mesh.
-    """
+    """Sampling of nodal fields on any mesh of quads."""
 
     def __init__(self, basis: Basis, x: Array, y: Array):
         self.x, self.y = x, y
-        element, reference = locate(basis, x, y)
-        nodes, (a, b) = basis.elem.nodes, basis.elem.indices.T
-        weights = lagrange(nodes, reference[0])[a] * lagrange(nodes, reference[1])[b]
-        points = np.broadcast_to(np.arange(len(element)), weights.shape)
-        places = (points.ravel(), basis.element_dofs[:, element].ravel())
+        element, reference = locate_grid(basis, x, y)
+        self.inside = (element >= 0).reshape(len(x), len(y))
+        points = np.flatnonzero(element >= 0)
+        nodes, weights = interpolation(basis, element[points], reference[:, points])
+        rows = np.broadcast_to(points, nodes.shape)
+        places = (rows.ravel(), nodes.ravel())
         self._matrix = sp.csr_matrix((weights.ravel(), places), shape=(len(element), basis.N))
 
     def sample(self, state: NDArray[Any]) -> NDArray[Any]:
@@ -75,44 +73,107 @@ class SparseSampler(Sampler):
         return values.reshape(len(self.x), len(self.y))
 
 
-def locate(basis: Basis, x: Array, y: Array) -> tuple[NDArray[np.int64], Array]:
-    """Element and reference coordinates of each point of a uniform grid x (nx,), y (ny,).
+class PointSampler:
+    """Values of fields at points anywhere in the domain.
+
+    Parameters
+    ----------
+    basis
+        From `elements.gll_basis`.
+    points
+        Shape (2, n).
+    name
+        What the points are, for error messages.
+
+    Attributes
+    ----------
+    nodes, weights
+        Nodes of the element around each point and their weights, shape (nodes per element, n).
+
+    Raises
+    ------
+    ValueError
+        If a point lies outside the domain.
+    """
+
+    def __init__(self, basis: Basis, points: Array, name: str):
+        element, reference = locate_points(basis, points)
+        outside = np.flatnonzero(element < 0)
+        if outside.size:
+            x, y = points[:, outside[0]]
+            raise ValueError(f"{name}: the point x={x:g}, y={y:g} lies outside the domain")
+        self.nodes, self.weights = interpolation(basis, element, reference)
+
+    def sample(self, state: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
+        """Values at the points, shape (n,); `places` tells where a node lies in a state."""
+        values = state.ravel()[places[self.nodes]]
+        return np.einsum("kn,kn->n", self.weights.astype(state.dtype), values)
+
+
+def interpolation(
+    basis: Basis, element: NDArray[np.int64], reference: Array
+) -> tuple[NDArray[np.int64], Array]:
+    """Nodes and weights of the interpolation at points of elements, each (nodes per element, points)."""
+    nodes, (a, b) = basis.elem.nodes, basis.elem.indices.T
+    weights = lagrange(nodes, reference[0])[a] * lagrange(nodes, reference[1])[b]
+    return basis.element_dofs[:, element], weights
+
+
+def locate_grid(basis: Basis, x: Array, y: Array) -> tuple[NDArray[np.int64], Array]:
+    """Locate the points of a uniform grid x (nx,), y (ny,), the last index running along y.
 
     Returns
     -------
     element
-        Shape (nx · ny,), the last index running along y.
+        Element of each point, −1 outside the domain, shape (nx · ny,).
     reference
-        Shape (2, nx · ny), in the unit square.
+        Reference coordinates in the unit square, shape (2, nx · ny).
     """
     point, element = _candidates(basis, x, y)
-    targets = np.stack([x[point // len(y)], y[point % len(y)]])
-    reference = _invert(basis, targets, element)
+    targets = np.stack([np.repeat(x, len(y)), np.tile(y, len(x))])
+    return _choose(basis, targets, point, element)
+
+
+def locate_points(basis: Basis, points: Array) -> tuple[NDArray[np.int64], Array]:
+    """Locate scattered points of shape (2, n); see `locate_grid`."""
+    low, high = _enlarged_boxes(basis)
+    inside = np.all((points[:, :, None] >= low.T[:, None]) & (points[:, :, None] <= high.T[:, None]), axis=0)
+    point, element = np.nonzero(inside)
+    return _choose(basis, points, point, element)
+
+
+def _choose(
+    basis: Basis, targets: Array, point: NDArray[np.int64], element: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Array]:
+    """Of the candidate pairs (point, element), keep for each point the first that contains it."""
+    reference = _invert(basis, targets[:, point], element)
     inside = np.all((reference >= -INSIDE) & (reference <= 1.0 + INSIDE), axis=0)
     found, first = np.unique(point[inside], return_index=True)
-    outside = np.setdiff1d(np.arange(len(x) * len(y)), found)
-    if outside.size:
-        i, j = divmod(int(outside[0]), len(y))
-        raise ValueError(
-            f"grid: {outside.size} of {len(x) * len(y)} points lie outside the mesh, the first at "
-            f"x={x[i]:g}, y={y[j]:g}; the domain must fill its bounding box"
-        )
-    return element[inside][first], np.clip(reference[:, inside][:, first], 0.0, 1.0)
+    elements = np.full(targets.shape[1], -1)
+    elements[found] = element[inside][first]
+    places = np.zeros_like(targets)
+    places[:, found] = np.clip(reference[:, inside][:, first], 0.0, 1.0)
+    return elements, places
 
 
 def _candidates(basis: Basis, x: Array, y: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs (point, element) with the point in the element's bounding box, enlarged by a tenth."""
-    places = basis.doflocs[:, basis.element_dofs]  # (2, nodes, elements)
-    low, high = places.min(axis=1).T, places.max(axis=1).T
-    margin = 0.1 * (high - low)
+    """Pairs (point, element) with the point in the element's enlarged bounding box."""
     pairs = []
-    for number, (start, end) in enumerate(zip(low - margin, high + margin, strict=True)):
+    for number, (start, end) in enumerate(zip(*_enlarged_boxes(basis), strict=True)):
         i = np.arange(*np.searchsorted(x, [start[0], end[0]]))
         j = np.arange(*np.searchsorted(y, [start[1], end[1]]))
         points = (i[:, None] * len(y) + j).ravel()
         pairs.append(np.stack([points, np.full(len(points), number)]))
     point, element = np.concatenate(pairs, axis=1)
     return point, element
+
+
+def _enlarged_boxes(basis: Basis) -> tuple[Array, Array]:
+    """Lower and upper corners of the elements' bounding boxes, enlarged by a tenth, each (elements, 2)."""
+    places = basis.doflocs[:, basis.element_dofs]  # (2, nodes, elements)
+    low, high = places.min(axis=1).T, places.max(axis=1).T
+    margin = 0.1 * (high - low)
+    return low - margin, high + margin
 
 
 def _invert(basis: Basis, targets: Array, element: NDArray[np.int64], iterations: int = 20) -> Array:
@@ -128,7 +189,7 @@ def _invert(basis: Basis, targets: Array, element: NDArray[np.int64], iterations
         inverse = basis.mapping.invDF(local, tind=element)[..., 0]
         update = np.einsum("abn,bn->an", inverse, missing)
         reference = np.clip(reference + update, -0.2, 1.2)
-        if np.abs(update).max() < 1e-13:
+        if np.abs(update).max(initial=0.0) < 1e-13:
             break
     return reference
 

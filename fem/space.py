@@ -15,8 +15,9 @@ from skfem import Mesh
 from skfem.refdom import RefQuad
 
 from slimwave.fem.assembly import mass_diagonal
-from slimwave.fem.boundaries import resolve_boundaries
+from slimwave.fem.boundaries import Boundaries, BoundaryCondition, Dirichlet, resolve_conditions
 from slimwave.fem.elements import gll_basis
+from slimwave.fem.facets import facet_nodes
 from slimwave.fem.fields import Box
 from slimwave.fem.gll import Array
 from slimwave.fem.sampling import Sampler, SparseSampler, TensorSampler
@@ -65,7 +66,7 @@ class GLLSpace:
         self.grid: TensorGrid | None = find_tensor_grid(self.basis, order) if structured else None
         (left, bottom), (right, top) = self.points.min(axis=1), self.points.max(axis=1)
         self.box = Box(float(left), float(right), float(bottom), float(top))
-        self._samplers: dict[tuple[int, int], Sampler] = {}
+        self._samplers: dict[tuple[int, int, Box], Sampler] = {}
 
     @property
     def n_nodes(self) -> int:
@@ -76,24 +77,29 @@ class GLLSpace:
     def _boundary(self) -> NDArray[np.int64]:
         return np.asarray(self.mesh.boundary_facets())
 
-    def dirichlet_nodes(self, boundaries: str | Mapping[str, str]) -> NDArray[np.int64]:
-        """Nodes held at zero, for one condition on all sides or a mapping from the mesh's side names.
+    def by_elements(self, values: Array) -> Array:
+        """Nodal values (n_nodes,) at the nodes of each element, (elements, nodes); those pass unchanged."""
+        return values if values.ndim == 2 else values[self.basis.element_dofs].T
+
+    def parts(self, boundaries: Boundaries) -> list[tuple[str, BoundaryCondition, NDArray[np.int64]]]:
+        """Name, condition and facets of each part of the boundary.
 
         Raises
         ------
         ValueError
-            For unknown conditions, and for a mapping that does not match the named sides of the mesh.
+            For unknown conditions, and for a mapping that does not match the named parts of the mesh.
         """
-        named = self.mesh.boundaries or {}
-        if isinstance(boundaries, str):
-            condition = resolve_boundaries(boundaries, ["all"])["all"]
-            facets = self._boundary if condition == "dirichlet" else self._boundary[:0]
-        else:
-            self._check_named(named)
-            conditions = resolve_boundaries(boundaries, list(named))
-            held = [named[side] for side, condition in conditions.items() if condition == "dirichlet"]
-            facets = np.concatenate([*held, self._boundary[:0]])
-        return np.asarray(self.basis.get_dofs(facets).flatten(), dtype=np.int64)
+        if not isinstance(boundaries, Mapping):
+            return [("all", resolve_conditions(boundaries, ["all"])["all"], self._boundary)]
+        named = {name: np.asarray(facets) for name, facets in (self.mesh.boundaries or {}).items()}
+        self._check_named(named)
+        conditions = resolve_conditions(boundaries, list(named))
+        return [(name, condition, named[name]) for name, condition in conditions.items()]
+
+    def dirichlet_nodes(self, boundaries: Boundaries) -> NDArray[np.int64]:
+        """Nodes on the Dirichlet parts of the boundary; see `parts`."""
+        held = [facets for _, condition, facets in self.parts(boundaries) if isinstance(condition, Dirichlet)]
+        return facet_nodes(self.basis, np.concatenate([*held, self._boundary[:0]])).distinct()
 
     def _check_named(self, named: Mapping[str, NDArray[np.int64]]) -> None:
         covered = np.concatenate([*named.values(), self._boundary[:0]])
@@ -104,12 +110,16 @@ class GLLSpace:
                 "side; name them with mesh.with_boundaries({...}), or give one condition for all"
             )
 
-    def sampler(self, nx: int, ny: int) -> Sampler:
-        """Interpolation to the uniform grid (nx, ny) on the bounding box; kept for the next call."""
-        if (nx, ny) not in self._samplers:
-            x, y = self.box.grid(nx, ny)
+    def sampler(self, nx: int, ny: int, window: Box | None = None) -> Sampler:
+        """Interpolation to the uniform grid (nx, ny) on a window, by default the domain's bounding box.
+
+        It is kept for the next call.
+        """
+        key = (nx, ny, window or self.box)
+        if key not in self._samplers:
+            x, y = key[2].grid(nx, ny)
             if self.grid is not None:
-                self._samplers[nx, ny] = TensorSampler(self.grid, x, y)
+                self._samplers[key] = TensorSampler(self.grid, x, y)
             else:
-                self._samplers[nx, ny] = SparseSampler(self.basis, x, y)
-        return self._samplers[nx, ny]
+                self._samplers[key] = SparseSampler(self.basis, x, y)
+        return self._samplers[key]

@@ -25,25 +25,32 @@ def spectral_bound(space: GLLSpace, squared_speed: Array) -> float:
     space
         The discrete space.
     squared_speed
-        c² at the nodes, shape (n_nodes,).
+        c² at the nodes, shape (n_nodes,), or at the nodes of each element, shape (elements, nodes).
     """
     if space.grid is not None:
-        bound = _tensor_bound(space.grid, squared_speed[space.grid.numbers])
+        bound = _tensor_bound(space.grid, _fastest(space, space.grid, squared_speed))
     else:
         bound = _element_bound(space, squared_speed)
     return bound * (1.0 + 1e-6)
 
 
-def _tensor_bound(grid: TensorGrid, squared_speed: Array) -> float:
+def _tensor_bound(grid: TensorGrid, fastest: Array) -> float:
     """Maximum over elements of (max c²) κ (1/hx² + 1/hy²), κ the eigenvalue of the element [0, 1].
 
-    It follows from K_e ≤ max c² (Kx ⊗ My + Mx ⊗ Ky).
+    It follows from K_e ≤ max c² (Kx ⊗ My + Mx ⊗ Ky); `fastest` is max c², shape (elements_x, elements_y).
     """
-    p = grid.x.order
     lengths_x, lengths_y = np.diff(grid.x.lines), np.diff(grid.y.lines)
-    fastest = squared_speed[element_nodes(len(lengths_x), p)].max(axis=1)
-    fastest = fastest[:, element_nodes(len(lengths_y), p)].max(axis=2)
-    return float(np.max(fastest * (lengths_x[:, None] ** -2 + lengths_y**-2))) * _unit_eigenvalue(p)
+    scale = float(np.max(fastest * (lengths_x[:, None] ** -2 + lengths_y**-2)))
+    return scale * _unit_eigenvalue(grid.x.order)
+
+
+def _fastest(space: GLLSpace, grid: TensorGrid, squared_speed: Array) -> Array:
+    """Maximum of c² in each element, shape (elements_x, elements_y)."""
+    if squared_speed.ndim == 2:
+        return grid.by_cells(space.basis.element_dofs, squared_speed).max(axis=(1, 3))
+    on_grid, p = squared_speed[grid.numbers], grid.x.order
+    columns = on_grid[element_nodes(len(grid.x.lines) - 1, p)].max(axis=1)
+    return np.asarray(columns[:, element_nodes(len(grid.y.lines) - 1, p)].max(axis=2))
 
 
 def _unit_eigenvalue(order: int) -> float:
@@ -56,6 +63,6 @@ def _unit_eigenvalue(order: int) -> float:
 def _element_bound(space: GLLSpace, squared_speed: Array) -> float:
     """Largest eigenvalue of M_e⁻¹ K_e over all elements."""
     basis = space.basis
-    local = element_stiffness(basis, squared_speed[basis.element_dofs].T)
+    local = element_stiffness(basis, space.by_elements(squared_speed))
     scale = 1.0 / np.sqrt(basis.dx)
     return float(np.linalg.eigvalsh(scale[:, :, None] * local * scale[:, None, :]).max())

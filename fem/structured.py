@@ -77,6 +77,22 @@ class TensorGrid:
         """Diagonal mass at the grid nodes, shape (nx, ny)."""
         return np.outer(self.x.mass, self.y.mass)
 
+    def by_cells(self, element_dofs: NDArray[np.int64], values: Array) -> Array:
+        """Bring values at the nodes of each element, (elements, nodes), into the order of the grid.
+
+        Returns
+        -------
+        array (elements_x, p + 1, elements_y, p + 1)
+        """
+        p = self.x.order
+        places = np.empty(self.numbers.size, dtype=np.int64)
+        places[self.numbers.ravel()] = np.arange(self.numbers.size)
+        i, j = np.divmod(places[element_dofs.T], self.numbers.shape[1])
+        column, row = i.min(axis=1, keepdims=True) // p, j.min(axis=1, keepdims=True) // p
+        cells = np.empty((len(self.x.lines) - 1, p + 1, len(self.y.lines) - 1, p + 1))
+        cells[column, i - p * column, row, j - p * row] = values
+        return cells
+
 
 def find_tensor_grid(basis: Basis, order: int) -> TensorGrid | None:
     """Return the grid on which the nodes of a basis lie, or None where the mesh is not a tensor-product one.
@@ -108,12 +124,16 @@ def stiffness_diagonals(grid: TensorGrid, squared_speed: Array) -> Array:
     Parameters
     ----------
     squared_speed
-        c² at the grid nodes, shape (nx, ny).
+        c² at the grid nodes, shape (nx, ny), or at the nodes of each element, see `TensorGrid.by_cells`.
     """
-    p, (nx, ny) = grid.x.order, squared_speed.shape
+    p, (nx, ny) = grid.x.order, grid.numbers.shape
     diagonals = np.zeros((nx, 4 * p + 1, ny))
-    along_x = squared_speed[element_nodes((nx - 1) // p, p)]  # (element, q, ny)
-    along_y = squared_speed[:, element_nodes((ny - 1) // p, p)]  # (nx, element, q)
+    if squared_speed.ndim == 2:
+        along_x = squared_speed[element_nodes((nx - 1) // p, p)]  # (element, q, ny)
+        along_y = squared_speed[:, element_nodes((ny - 1) // p, p)]  # (nx, element, q)
+    else:
+        along_x = _mean_across(grid.y, squared_speed)
+        along_y = _mean_across(grid.x, squared_speed.transpose(2, 3, 0, 1)).transpose(2, 0, 1)
     blocks_x = np.einsum("eqik,eqj->ikej", grid.x.element_stiffness(), along_x, optimize=True)
     blocks_y = np.einsum("eqik,xeq->ikxe", grid.y.element_stiffness(), along_y, optimize=True)
     for i, k in np.ndindex(p + 1, p + 1):
@@ -122,6 +142,21 @@ def stiffness_diagonals(grid: TensorGrid, squared_speed: Array) -> Array:
         diagonals[i : nx - p + i : p, left_or_right] += blocks_x[i, k] / grid.x.mass[i : nx - p + i : p, None]
         diagonals[:, below_or_above, i : ny - p + i : p] += blocks_y[i, k] / grid.y.mass[i : ny - p + i : p]
     return diagonals
+
+
+def _mean_across(axis: Axis, cells: Array) -> Array:
+    """Mean, weighted by mass, of the values that the elements on both sides of a node have there.
+
+    Cells have shape (a, b, elements, p + 1), the result (a, b, nodes of the axis): across an interface, half
+    of a node's mass belongs to either side.
+    """
+    _, weights = gll_nodes(axis.order)
+    shares = np.diff(axis.lines)[:, None] * weights
+    total = np.zeros((*cells.shape[:2], len(axis.nodes)))
+    places = element_nodes(len(shares), axis.order)
+    for k in range(axis.order + 1):
+        total[..., places[:, k]] += shares[:, k] * cells[..., k]
+    return total / axis.mass
 
 
 def element_nodes(elements: int, order: int) -> NDArray[np.int64]:
