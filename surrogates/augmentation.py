@@ -4,15 +4,12 @@ In an isotropic medium the equation does not change under the eight symmetries o
 medium and the walls are moved with the field, nor under a change of sign.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-FLIP_X = [1, 0, 2, 3]
-FLIP_Y = [0, 1, 3, 2]
-TRANSPOSE = [2, 3, 0, 1]
+from slimwave.data.symmetries import Symmetry
 
 
 class Windows(NamedTuple):
@@ -34,30 +31,11 @@ class Windows(NamedTuple):
 
 def transform(windows: Windows, *, flip_x: bool, flip_y: bool, transpose: bool, negate: bool) -> Windows:
     """Apply one symmetry to a batch: first the flips, then the exchange of x and y, then the sign."""
-    if flip_x:
-        windows = _move(windows, lambda field: field.flip(-2), FLIP_X)
-    if flip_y:
-        windows = _move(windows, lambda field: field.flip(-1), FLIP_Y)
-    if transpose:
-        windows = _move(windows, lambda field: field.transpose(-2, -1), TRANSPOSE)
-    if negate:
-        windows = windows._replace(state=-windows.state, targets=-windows.targets)
-    return windows
+    symmetry = Symmetry(flip_x=flip_x, flip_y=flip_y, transpose=transpose, negate=negate)
+    return Windows(**symmetry.apply(windows._asdict()))
 
 
 def random_symmetry(windows: Windows, generator: torch.Generator, *, square_cells: bool) -> Windows:
     """Apply a random symmetry; x and y are exchanged only where the cells are square."""
-    flip_x, flip_y, transpose, negate = torch.randint(0, 2, (4,), generator=generator).tolist()
-    return transform(
-        windows,
-        flip_x=bool(flip_x),
-        flip_y=bool(flip_y),
-        transpose=bool(transpose) and square_cells,
-        negate=bool(negate),
-    )
-
-
-def _move(windows: Windows, move: Callable[[Tensor], Tensor], sides: list[int]) -> Windows:
-    return Windows(
-        move(windows.state), move(windows.targets), move(windows.wave_speed), windows.walls[:, sides]
-    )
+    symmetry = Symmetry.draw(generator, square_cells=square_cells)
+    return Windows(**symmetry.apply(windows._asdict()))

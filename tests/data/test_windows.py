@@ -1,14 +1,18 @@
 """Windows and trajectories: right values, right shapes, readable refusals, any number of processes."""
 
+import json
+import os
 import pickle
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from slimwave.data import windows as windows_module
+from slimwave.data import open_shards
 from slimwave.data.reading import dataset_info
+from slimwave.data.shards import DatasetError
 from slimwave.data.windows import WaveWindows, load_trajectories
 
 
@@ -24,25 +28,79 @@ def test_info_says_what_the_dataset_holds(pristine: Path) -> None:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-@pytest.mark.parametrize(("horizon", "stride"), [(1, 1), (3, 1), (2, 3)])
+@pytest.mark.parametrize(
+    ("horizon", "history", "stride", "every"),
+    [(1, 1, 1, 1), (3, 1, 1, 2), (2, 1, 3, 1), (2, 3, 1, 1), (1, 2, 2, 3)],
+)
 def test_every_window_is_a_cut_of_its_trajectory(
-    pristine: Path, horizon: int, stride: int, in_memory: bool
+    pristine: Path, horizon: int, history: int, stride: int, every: int, in_memory: bool
 ) -> None:
-    windows = WaveWindows(pristine, "train", horizon=horizon, stride=stride, in_memory=in_memory)
+    windows = WaveWindows(
+        pristine, "train", horizon=horizon, history=history, stride=stride, every=every, in_memory=in_memory
+    )
     data = load_trajectories(pristine, "train")
-    per_trajectory = 9 - horizon * stride
-    assert len(windows) == 5 * per_trajectory
+    starts = range(0, 9 - (history + horizon - 1) * stride, every)
+    assert len(windows) == 5 * len(starts)
     for index in range(len(windows)):
-        row, start = divmod(index, per_trajectory)
-        states = torch.stack([data.u[row], data.v[row]], dim=1)
+        row, place = divmod(index, len(starts))
+        states = torch.stack([data.u[row], data.v[row]], dim=1)[starts[place] :: stride]
         window = windows[index]
-        assert torch.equal(window["state"], states[start])
+        assert window.keys() == {"state", "targets", "wave_speed", "walls"} | (
+            {"past"} if history > 1 else set()
+        )
+        if history > 1:
+            assert torch.equal(window["past"], states[: history - 1])
+        assert torch.equal(window["state"], states[history - 1])
+        assert torch.equal(window["targets"], states[history : history + horizon])
         assert window["targets"].shape == (horizon, 2, 24, 18)
-        for step in range(horizon):
-            assert torch.equal(window["targets"][step], states[start + (step + 1) * stride])
         assert torch.equal(window["wave_speed"], data.c[row][None])
         assert torch.equal(window["walls"], data.walls[row])
         assert {value.dtype for value in window.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["std", "rms"])
+def test_normalised_over_the_whole_split(pristine: Path, kind: str) -> None:
+    """Mean 0 and deviation 1, or mean square 1, of every field; and back."""
+    windows = WaveWindows(pristine, "train", horizon=8, normalise=kind)  # type: ignore[arg-type]
+    plain = WaveWindows(pristine, "train", horizon=8)
+    states = torch.stack([torch.cat([w["state"][None], w["targets"]]) for w in windows]).double()
+    speeds = torch.stack([w["wave_speed"] for w in windows]).double()
+    for values in (states[:, :, 0], states[:, :, 1], speeds):
+        if kind == "std":
+            assert abs(float(values.mean())) < 1e-5
+            assert float(values.std(correction=0)) == pytest.approx(1, abs=1e-5)
+        else:
+            assert float(values.square().mean().sqrt()) == pytest.approx(1, abs=1e-5)
+    assert windows.normaliser is not None
+    torch.testing.assert_close(windows.normaliser.restore(windows[2]["targets"]), plain[2]["targets"])
+    assert torch.equal(windows[2]["walls"], plain[2]["walls"])
+
+
+def test_file_cut_short_while_open(dataset: Path) -> None:
+    """An error, where a memory map would end the process."""
+    windows = WaveWindows(dataset, "train")
+    windows[0]
+    os.truncate(dataset / "data/train/wave2d_train_00000.hdf5", 4000)
+    with pytest.raises(
+        DatasetError, match=r"wave2d_train_00000\.hdf5: file was cut short while it was being"
+    ):
+        windows[7]
+
+
+def test_compressed_fields_are_refused(dataset: Path) -> None:
+    """What is listed is contiguous: a shard rewritten by another tool is not read as if it were."""
+    path = dataset / "data/train/wave2d_train_00000.hdf5"
+    with h5py.File(path, "r+") as file:
+        values = file["t0_fields/u"][()]
+        del file["t0_fields/u"]
+        file.create_dataset("t0_fields/u", data=values, chunks=(1, 1, 24, 18), compression="gzip")
+    content = json.loads((dataset / "manifest.json").read_text())
+    next(entry for entry in content["shards"] if entry["split"] == "train")["size"] = path.stat().st_size
+    (dataset / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(
+        DatasetError, match="storage of /t0_fields/u: expected contiguous little-endian float32"
+    ):
+        WaveWindows(dataset, "train")[0]
 
 
 def test_windows_end_where_they_should(pristine: Path) -> None:
@@ -90,8 +148,12 @@ def test_nonsense_is_refused(pristine: Path, tmp_path: Path) -> None:
         WaveWindows(pristine, "tests")
     with pytest.raises(ValueError, match=r"has no split 'ood_long', only train, valid, test, ood; choose"):
         WaveWindows(pristine, "ood_long")
-    with pytest.raises(ValueError, match="horizon and stride: expected at least 1, got 0 and 1"):
+    with pytest.raises(ValueError, match="horizon: expected at least 1, got 0"):
         WaveWindows(pristine, "train", horizon=0)
+    with pytest.raises(ValueError, match="every: expected at least 1, got -1"):
+        WaveWindows(pristine, "train", every=-1)
+    with pytest.raises(ValueError, match=r"normalise: expected 'std', 'rms' or None, got 'z'"):
+        WaveWindows(pristine, "train", normalise="z")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="limit and snapshots: expected at least 1, got 0"):
         load_trajectories(pristine, "train", limit=0)
     with pytest.raises(FileNotFoundError, match=r"no dataset at .*: expected manifest\.json"):
@@ -99,7 +161,7 @@ def test_nonsense_is_refused(pristine: Path, tmp_path: Path) -> None:
 
 
 def test_few_files_stay_open(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows_module, "MOST_OPEN", 1)
+    monkeypatch.setattr(open_shards, "MOST_OPEN", 1)
     windows = WaveWindows(pristine, "train")
     whole = WaveWindows(pristine, "train", in_memory=True)
     for index in (0, len(windows) - 1, 1):
