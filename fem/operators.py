@@ -13,11 +13,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import DTypeLike, NDArray
 
-from slimwave.fem import kernels
+from slimwave.fem import kernels, line_kernels
 from slimwave.fem.assembly import stiffness_matrix
 from slimwave.fem.gll import Array
+from slimwave.fem.lanes import aligned_zeros
+from slimwave.fem.line_kernels import steps_together, work_size
 from slimwave.fem.space import GLLSpace
-from slimwave.fem.structured import TensorGrid, stiffness_diagonals
+from slimwave.fem.structured import TensorGrid, line_weights
 
 State = NDArray[Any]
 
@@ -74,53 +76,62 @@ class WaveOperator(ABC):
         return 0.5 * (self.inner(v, v) + self.inner(u, self.apply(u)))
 
 
-class StencilOperator(WaveOperator):
-    """L by diagonals on a tensor grid; states have shape (nx + 2p, ny + 2p) with a frame of zeros.
+class TensorOperator(WaveOperator):
+    """L on a tensor grid, matrix-free; states are laid out by lanes (see `lanes`), shape ([batch,] size).
+
+    With weights of several media, sample k of a batch moves in medium k; with one, all share it.
 
     Parameters
     ----------
     grid
         The nodes.
-    diagonals
-        Shape (nx, 4p + 1, ny), see `structured.stiffness_diagonals`.
-    dtype
-        float32 or float64.
+    weights
+        From `LaneLayout.pack_weights`, shape (media, n).
     """
 
-    def __init__(self, grid: TensorGrid, diagonals: Array, dtype: DTypeLike = np.float64):
-        self.dtype = np.dtype(dtype)
-        self.mass = np.pad(grid.mass, grid.x.order)
+    def __init__(self, grid: TensorGrid, weights: NDArray[Any]):
+        self.dtype = weights.dtype
+        self.mass = grid.layout.pack(grid.mass)
         self.places = np.empty(grid.numbers.size, dtype=np.int64)
-        self.places[grid.numbers] = _framed_places(grid)
-        self._grid = grid
-        self._diagonals = np.ascontiguousarray(diagonals, dtype=self.dtype)
-        self._reach = (0,) * grid.x.order
+        self.places[grid.numbers] = grid.layout.places
+        self._layout = grid.layout
+        self._weights = weights
 
     def state(self, nodal: Array) -> State:
-        """Nodal values on the grid, framed by zeros."""
-        return np.pad(nodal[self._grid.numbers].astype(self.dtype), self._grid.x.order)
+        """Nodal values ([batch,] n_nodes), laid out by lanes."""
+        state = np.zeros((*nodal.shape[:-1], self._layout.size), self.dtype)
+        state[..., self.places] = nodal
+        return state
 
     def nodal(self, state: State) -> State:
         """Nodal values in the numbering of the basis."""
-        p = self._grid.x.order
-        values = np.empty(self._grid.numbers.size, state.dtype)
-        values[self._grid.numbers] = state[p:-p, p:-p]
-        return values
+        return state[..., self.places]
 
     def update(self, y: State, x: State, out: State, a: float, b: float, s: float) -> None:
         """See `WaveOperator.update`."""
-        real = self.dtype.type
-        kernels.stencil_update(self._diagonals, y, x, out, real(a), real(b), real(s), self._reach)
+        layout, real = self._layout, self.dtype.type
+        work = aligned_zeros((work_size(layout, self.dtype.itemsize, fields=0),), self.dtype)
+        y, x, out = np.atleast_2d(y), np.atleast_2d(x), np.atleast_2d(out)
+        factors = real(a), real(b), real(s)
+        line_kernels.update(self._weights, y, x, out, work, factors, layout.strides, (0,) * layout.order)
 
     def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
         """See `WaveOperator.leapfrog`."""
-        return kernels.stencil_leapfrog(self._diagonals, u, old, self.dtype.type(step**2), count, self._reach)
+        return self._march(u, old, step, count, stages=1)
 
     def lax_wendroff(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
         """See `WaveOperator.lax_wendroff`."""
-        step2 = self.dtype.type(step**2)
-        scratch = np.zeros_like(u)
-        return kernels.stencil_lax_wendroff(self._diagonals, u, old, scratch, step2, count, self._reach)
+        return self._march(u, old, step, count, stages=2)
+
+    def _march(self, u: State, old: State, step: float, count: int, stages: int) -> tuple[State, State]:
+        layout, itemsize = self._layout, self.dtype.itemsize
+        together = steps_together(layout, itemsize)
+        work = aligned_zeros((work_size(layout, itemsize, products=together * stages),), self.dtype)
+        line_kernels.march(
+            self._weights, np.atleast_2d(u), np.atleast_2d(old), work, self.dtype.type(step**2), count,
+            stages, together, layout.strides, (0,) * layout.order,
+        )  # fmt: skip
+        return (u, old) if count % 2 == 0 else (old, u)
 
 
 class SparseOperator(WaveOperator):
@@ -167,12 +178,6 @@ class SparseOperator(WaveOperator):
         return kernels.sparse_lax_wendroff(*self._rows, u, old, np.zeros_like(u), step2, count)
 
 
-def _framed_places(grid: TensorGrid) -> NDArray[np.int64]:
-    """Flat position of each grid node in a state with its frame, shape (nx, ny)."""
-    p, (nx, ny) = grid.x.order, grid.numbers.shape
-    return (np.arange(nx)[:, None] + p) * (ny + 2 * p) + np.arange(ny) + p
-
-
 def build_operator(
     space: GLLSpace, squared_speed: Array, held: NDArray[np.int64], dtype: DTypeLike = np.float64
 ) -> WaveOperator:
@@ -194,10 +199,25 @@ def build_operator(
             on_grid = squared_speed[space.grid.numbers]
         else:
             on_grid = space.grid.by_cells(space.basis.element_dofs, squared_speed)
-        diagonals = stiffness_diagonals(space.grid, on_grid)
-        diagonals *= free[space.grid.numbers][:, None, :]
-        return StencilOperator(space.grid, diagonals, dtype)
+        return TensorOperator(space.grid, tensor_weights(space.grid, on_grid, free, dtype))
     stiffness = stiffness_matrix(space.basis, space.by_elements(squared_speed))
     matrix = sp.diags(free / space.mass) @ stiffness
     matrix.eliminate_zeros()
     return SparseOperator(matrix.tocsr(), space.mass, dtype)
+
+
+def tensor_weights(grid: TensorGrid, squared_speed: Array, free: Array, dtype: DTypeLike) -> NDArray[Any]:
+    """Weights of `TensorOperator` for one or several media, shape (media, n).
+
+    Parameters
+    ----------
+    squared_speed
+        As in `structured.line_weights`; several media along an additional first axis.
+    free
+        1 at free nodes and 0 at those held at zero, shape ([media,] n_nodes).
+    """
+    along_x, along_y = line_weights(grid, squared_speed)
+    inverse_mass = np.broadcast_to(
+        free[..., grid.numbers] / grid.mass, (*along_x.shape[:-3], *grid.numbers.shape)
+    )
+    return np.atleast_2d(grid.layout.pack_weights(along_x, along_y, inverse_mass, dtype))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from skfem import Basis
 
 from slimwave.fem.gll import Array, gll_nodes, lagrange
-from slimwave.fem.kernels import tensor_interpolate
 from slimwave.fem.structured import Axis, TensorGrid
 
 INSIDE = 1e-9
@@ -35,23 +34,18 @@ class Sampler(ABC):
 
 
 class TensorSampler(Sampler):
-    """Sampling of fields with a frame of `order` zeros around the nodes of a tensor grid."""
+    """Sampling of states on a tensor grid: one matrix along each axis."""
 
     def __init__(self, grid: TensorGrid, x: Array, y: Array):
         self.x, self.y = x, y
         self.inside = np.ones((len(x), len(y)), dtype=bool)
-        self._along_x = _axis_weights(grid.x, x)
-        self._along_y = _axis_weights(grid.y, y)
+        self._layout = grid.layout
+        self._along_x, self._along_y = _axis_matrix(grid.x, x), _axis_matrix(grid.y, y)
 
     def sample(self, state: NDArray[Any]) -> NDArray[Any]:
-        """Values on the grid; state has shape (nodes_x + 2p, nodes_y + 2p)."""
-        first_x, weights_x = self._along_x
-        first_y, weights_y = self._along_y
-        row = np.empty(state.shape[1], state.dtype)
-        out = np.empty((len(self.x), len(self.y)), state.dtype)
-        weights_x, weights_y = weights_x.astype(state.dtype), weights_y.astype(state.dtype)
-        tensor_interpolate(first_x, weights_x, first_y, weights_y, state, row, out, (0,) * len(weights_x))
-        return out
+        """Values on the grid, shape ([batch,] nx, ny); state has shape ([batch,] size)."""
+        along_x, along_y = self._along_x.astype(state.dtype), self._along_y.astype(state.dtype)
+        return np.asarray(along_x @ self._layout.unpack(state) @ along_y.T)
 
 
 class SparseSampler(Sampler):
@@ -194,9 +188,12 @@ def _invert(basis: Basis, targets: Array, element: NDArray[np.int64], iterations
     return reference
 
 
-def _axis_weights(axis: Axis, places: Array) -> tuple[NDArray[np.int64], Array]:
-    """First node (with the frame) and weights (p + 1, places) of the interpolation along one axis."""
+def _axis_matrix(axis: Axis, places: Array) -> Array:
+    """Matrix of the interpolation along one axis, shape (places, nodes)."""
     element = np.clip(np.searchsorted(axis.lines, places, side="right") - 1, 0, len(axis.lines) - 2)
     local = (places - axis.lines[element]) / np.diff(axis.lines)[element]
     nodes, _ = gll_nodes(axis.order)
-    return axis.order * (element + 1), lagrange(nodes, local)
+    matrix = np.zeros((len(places), len(axis.nodes)))
+    columns = axis.order * element[:, None] + np.arange(axis.order + 1)
+    matrix[np.arange(len(places))[:, None], columns] = lagrange(nodes, local).T
+    return matrix

@@ -1,20 +1,23 @@
-"""Tensor-product grids of GLL nodes: recognising them in a mesh and storing L = M⁻¹K by diagonals.
+"""Tensor-product grids of GLL nodes: recognising them in a mesh, and the stiffness along their lines.
 
 On axis-aligned rectangles the collocated stiffness has no cross terms: K = Kx + Ky, each acting along
-grid lines only. With the one-dimensional lumped masses m and the squared speed c² at the nodes,
+grid lines only. With the one-dimensional lumped masses m, the squared speed c² at the nodes and the matrix D
+of derivatives on the element [0, 1],
 
-    L[(i, j), (k, j)] = 1/m_i Σ_elements h⁻¹ Σ_q w_q c²_(q, j) l_i'(x_q) l_k'(x_q),
+    (Kx u)_(i, j) = m_j Σ_elements Σ_q D[q, i] (w_q / h) c²_(q, j) Σ_k D[q, k] u_(k, j),
 
-and the same along y. One grid row of L is 4p + 1 vectors of length ny.
+and the same along y.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from skfem import Basis, MeshQuad
 
-from slimwave.fem.gll import Array, differentiation_matrix, gll_nodes
+from slimwave.fem.gll import Array, gll_nodes
+from slimwave.fem.lanes import LaneLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +51,11 @@ class Axis:
         np.add.at(mass, element_nodes(len(lengths), order), lengths[:, None] * weights)
         return cls(lines, nodes, mass, order)
 
-    def element_stiffness(self) -> Array:
-        """T[e, q, i, k] = w_q l_i'(x_q) l_k'(x_q) / h_e, shape (elements, p + 1, p + 1, p + 1)."""
-        reference, weights = gll_nodes(self.order)
-        slopes = differentiation_matrix(reference)
-        unit = weights[:, None, None] * slopes[:, :, None] * slopes[:, None, :]
-        return unit / np.diff(self.lines)[:, None, None, None]
+    @property
+    def conductance(self) -> Array:
+        """w_q / h of each node of each element, shape (elements, p + 1)."""
+        _, weights = gll_nodes(self.order)
+        return weights / np.diff(self.lines)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,11 @@ class TensorGrid:
     def mass(self) -> Array:
         """Diagonal mass at the grid nodes, shape (nx, ny)."""
         return np.outer(self.x.mass, self.y.mass)
+
+    @cached_property
+    def layout(self) -> LaneLayout:
+        """How the states of an operator on this grid lie in memory."""
+        return LaneLayout((len(self.x.lines) - 1, len(self.y.lines) - 1), self.x.order)
 
     def by_cells(self, element_dofs: NDArray[np.int64], values: Array) -> Array:
         """Bring values at the nodes of each element, (elements, nodes), into the order of the grid.
@@ -118,30 +125,27 @@ def find_tensor_grid(basis: Basis, order: int) -> TensorGrid | None:
     return TensorGrid(x, y, numbers)
 
 
-def stiffness_diagonals(grid: TensorGrid, squared_speed: Array) -> Array:
-    """L = M⁻¹K by diagonals, shape (nx, 4p + 1, ny), in the order that `kernels.stencil_update` reads.
+def line_weights(grid: TensorGrid, squared_speed: Array) -> tuple[Array, Array]:
+    """G = c² w_q / h · (mass across the line) of all lines, so that K = Σ_elements Dᵀ G D along each axis.
+
+    Shapes (..., elements x, p + 1, ny) for the lines along x and (..., nx, elements y, p + 1) along y.
 
     Parameters
     ----------
     squared_speed
-        c² at the grid nodes, shape (nx, ny), or at the nodes of each element, see `TensorGrid.by_cells`.
+        c² at the grid nodes, shape (..., nx, ny), or, for one medium, at the nodes of each element, shape
+        (elements x, p + 1, elements y, p + 1), see `TensorGrid.by_cells`.
     """
-    p, (nx, ny) = grid.x.order, grid.numbers.shape
-    diagonals = np.zeros((nx, 4 * p + 1, ny))
-    if squared_speed.ndim == 2:
-        along_x = squared_speed[element_nodes((nx - 1) // p, p)]  # (element, q, ny)
-        along_y = squared_speed[:, element_nodes((ny - 1) // p, p)]  # (nx, element, q)
+    x, y = grid.x, grid.y
+    if squared_speed.shape[-2:] == grid.numbers.shape:
+        along_x = squared_speed[..., element_nodes(len(x.lines) - 1, x.order), :]
+        along_y = squared_speed[..., element_nodes(len(y.lines) - 1, y.order)]
     else:
-        along_x = _mean_across(grid.y, squared_speed)
-        along_y = _mean_across(grid.x, squared_speed.transpose(2, 3, 0, 1)).transpose(2, 0, 1)
-    blocks_x = np.einsum("eqik,eqj->ikej", grid.x.element_stiffness(), along_x, optimize=True)
-    blocks_y = np.einsum("eqik,xeq->ikxe", grid.y.element_stiffness(), along_y, optimize=True)
-    for i, k in np.ndindex(p + 1, p + 1):
-        left_or_right = 4 * abs(k - i) - 2 - (k < i) if k != i else 0
-        below_or_above = 4 * abs(k - i) - (k < i) if k != i else 0
-        diagonals[i : nx - p + i : p, left_or_right] += blocks_x[i, k] / grid.x.mass[i : nx - p + i : p, None]
-        diagonals[:, below_or_above, i : ny - p + i : p] += blocks_y[i, k] / grid.y.mass[i : ny - p + i : p]
-    return diagonals
+        along_x = _mean_across(y, squared_speed)
+        along_y = _mean_across(x, squared_speed.transpose(2, 3, 0, 1)).transpose(2, 0, 1)
+    along_x = along_x * (x.conductance[:, :, None] * y.mass)
+    along_y = along_y * (x.mass[:, None, None] * y.conductance)
+    return along_x, along_y
 
 
 def _mean_across(axis: Axis, cells: Array) -> Array:

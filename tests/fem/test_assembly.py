@@ -10,7 +10,7 @@ from skfem.models.poisson import laplace, mass
 from slimwave.fem.assembly import mass_diagonal, stiffness_matrix
 from slimwave.fem.elements import gll_basis
 from slimwave.fem.meshes import rectangle
-from slimwave.fem.operators import SparseOperator, StencilOperator, build_operator
+from slimwave.fem.operators import SparseOperator, TensorOperator, build_operator
 from slimwave.fem.space import GLLSpace
 from slimwave.fem.spectra import spectral_bound
 
@@ -102,7 +102,7 @@ def test_stencil_and_sparse_rows_give_the_same_operator(order, dtype):
     field = np.random.default_rng(1).standard_normal(spaces[0].n_nodes)
     field[held] = 0.0
     operators = [build_operator(space, speed2(*space.points), held, dtype) for space in spaces]
-    assert [type(operator) for operator in operators] == [StencilOperator, SparseOperator]
+    assert [type(operator) for operator in operators] == [TensorOperator, SparseOperator]
     stencil, sparse = (operator.nodal(operator.apply(operator.state(field))) for operator in operators)
     assert np.abs(stencil - sparse).max() <= 50 * np.finfo(dtype).eps * np.abs(sparse).max()
     assert np.all(stencil[held] == 0.0)

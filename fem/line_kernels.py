@@ -1,0 +1,421 @@
+"""Compiled matrix-free products with L = M⁻¹K on tensor grids, and whole sequences of time steps.
+
+Along each line of p + 1 nodes of an element, K acts as Dᵀ G D: differentiate, multiply by the weights
+G = c² w_q / h · (mass across the line), differentiate back (sum factorisation: Deville, Fischer and Mund,
+High-Order Methods for Incompressible Fluid Flow, 2002, chapter 4). D has the symmetry
+D[p − q, p − k] = −D[q, k], so that sums and differences of opposite nodes need only half its products (the
+even-odd decomposition of Solomonoff, J. Comput. Phys. 98, 1992). An operator is then 3.5 numbers per node at
+p = 4, where sparse rows have 21 with their indices.
+
+The loops go over registers of lanes, one lane per element (see `lanes`). They are written in LLVM's own
+vectors through numba's intrinsics: a compiler would have to prove that no two of the dozens of rows overlap
+before it may vectorise, and does not. A line ends on the first node of the next element, which gets its share
+through `carry` (along x) or the lane beside (along y).
+
+One step reads each block once per product. On large meshes, where that costs more than the arithmetic, the
+products of several steps follow one another through the blocks like waves, each one block behind the last, so
+that a block is fetched from memory once for all of them.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from slimwave.fem.gll import differentiation_matrix, gll_nodes
+from slimwave.fem.kernels import compiled
+from slimwave.fem.lanes import ALIGNMENT, LaneLayout, Strides
+
+Array = NDArray[Any]
+
+LARGE = 2**21
+"""Bytes of fields and weights from which on they are taken to exceed the fast caches."""
+
+STEPS_TOGETHER = 6
+"""Number of time steps for which a block of a large mesh is fetched from memory once."""
+
+
+class Lanes:
+    """A register of numbers in a function under construction; arithmetic appends instructions."""
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value):
+        self.builder = builder
+        self.value = value
+
+    def __add__(self, other: "Lanes") -> "Lanes":
+        return Lanes(self.builder, self.builder.fadd(self.value, other.value, flags=("contract",)))
+
+    def __sub__(self, other: "Lanes") -> "Lanes":
+        return Lanes(self.builder, self.builder.fsub(self.value, other.value, flags=("contract",)))
+
+    def __mul__(self, other: "Lanes | float") -> "Lanes":
+        if isinstance(other, Lanes):
+            factor = other.value
+        else:
+            factor = ir.Constant(self.value.type, [float(other)] * self.value.type.count)
+        return Lanes(self.builder, self.builder.fmul(self.value, factor, flags=("contract",)))
+
+
+class Memory:
+    """Access to numba's arrays of one type, a register at a time."""
+
+    def __init__(self, builder: ir.IRBuilder, real: ir.Type, bytes_each: int):
+        self.builder = builder
+        self.bytes_each = bytes_each
+        self.type = ir.VectorType(real, ALIGNMENT // bytes_each)
+
+    def _address(self, data: ir.Value, index: ir.Value) -> ir.Value:
+        return self.builder.bitcast(self.builder.gep(data, [index]), self.type.as_pointer())
+
+    def load(self, data: ir.Value, index: ir.Value) -> Lanes:
+        """Read the register that begins at data[index]."""
+        return Lanes(self.builder, self.builder.load(self._address(data, index), align=self.bytes_each))
+
+    def store(self, lanes: Lanes, data: ir.Value, index: ir.Value) -> None:
+        """Write a register to data[index] and on."""
+        self.builder.store(lanes.value, self._address(data, index), align=self.bytes_each)
+
+    def spread(self, scalar: ir.Value) -> Lanes:
+        """Fill a register with one number."""
+        start = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(start, scalar, ir.Constant(ir.IntType(32), 0))
+        return Lanes(self.builder, self._shuffle(first, start, [0] * self.type.count))
+
+    def shift(self, before: Lanes, lanes: Lanes) -> Lanes:
+        """Move all lanes up by one; the last lane of `before` comes in."""
+        order = list(range(self.type.count - 1, 2 * self.type.count - 1))
+        return Lanes(self.builder, self._shuffle(before.value, lanes.value, order))
+
+    def _shuffle(self, left: ir.Value, right: ir.Value, order: list[int]) -> ir.Value:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
+        return self.builder.shuffle_vector(left, right, mask)
+
+
+def differentiate(matrix: NDArray[np.float64], u: list[Any]) -> list[Any]:
+    """D u from the values at the p + 1 nodes of a line; they may be anything that adds and scales."""
+    p = len(u) - 1
+    half, middle = (p + 1) // 2, p // 2
+    if p % 2 == 0:  # rows of D sum to zero
+        u = [value - u[middle] for value in u]
+    even = [u[k] + u[p - k] for k in range(half)]
+    odd = [u[k] - u[p - k] for k in range(half)]
+    slopes: list[Any] = [None] * (p + 1)
+    for q in range(half):
+        from_even = _combine(0.5 * (matrix[q] + matrix[q, ::-1]), even)
+        from_odd = _combine(0.5 * (matrix[q] - matrix[q, ::-1]), odd)
+        slopes[q], slopes[p - q] = from_odd + from_even, from_odd - from_even
+    if p % 2 == 0:
+        slopes[middle] = _combine(matrix[middle], odd)
+    return slopes
+
+
+def differentiate_back(matrix: NDArray[np.float64], t: list[Any]) -> list[Any]:
+    """Dᵀ t for the values t at the p + 1 nodes of a line; see `differentiate`."""
+    p = len(t) - 1
+    half, middle = (p + 1) // 2, p // 2
+    even = [t[q] - t[p - q] for q in range(half)]
+    odd = [t[q] + t[p - q] for q in range(half)]
+    sums: list[Any] = [None] * (p + 1)
+    for k in range(half):
+        from_even = _combine(0.5 * (matrix[:, k] + matrix[:, p - k]), even)
+        from_odd = _combine(0.5 * (matrix[:, k] - matrix[:, p - k]), odd)
+        if p % 2 == 0:
+            from_odd = from_odd + t[middle] * matrix[middle, k]
+            sums[middle] = from_even if k == 0 else sums[middle] + from_even
+        sums[k], sums[p - k] = from_even + from_odd, from_even - from_odd
+    if p % 2 == 0:  # the sum over all nodes is zero
+        sums[middle] = sums[middle] * -2.0
+    return sums
+
+
+def _combine(coefficients: NDArray[np.float64], values: list[Any]) -> Any:
+    """Σ coefficients · values over the values; there may be more coefficients."""
+    total = values[0] * coefficients[0]
+    for coefficient, value in zip(coefficients[1:], values[1:], strict=False):
+        total = total + value * coefficient
+    return total
+
+
+def instructions(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function for compiled code of one that writes LLVM instructions."""
+    return cast(Callable[..., Any], intrinsic(function))
+
+
+class _Line:
+    """What the two intrinsics share: pointers, indices and the product Dᵀ G D of one line."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, values: Any, order: int):
+        self.builder = builder
+        self.order = order
+        arrays = [kind for kind in signature.args if isinstance(kind, types.Array)]
+        real = arrays[0].dtype
+        self.memory = Memory(builder, context.get_value_type(real), real.bitwidth // 8)
+        self.data = [
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(arrays, values, strict=False)
+        ]
+        self.matrix = differentiation_matrix(gll_nodes(order)[0])
+
+    def at(self, start: ir.Value, distance: ir.Value, count: int) -> ir.Value:
+        """Index start + count · distance."""
+        return self.builder.add(start, self.builder.mul(distance, ir.Constant(distance.type, count)))
+
+    def product(
+        self, weights: ir.Value, g: ir.Value, lanes: ir.Value, y: ir.Value, nodes: list[ir.Value]
+    ) -> list[Lanes]:
+        """Dᵀ G D y for the nodes at these indices and the weights from weights[g] on."""
+        slopes = differentiate(self.matrix, [self.memory.load(y, node) for node in nodes])
+        factors = [self.memory.load(weights, self.at(g, lanes, q)) for q in range(self.order + 1)]
+        fluxes = [slope * factor for slope, factor in zip(slopes, factors, strict=True)]
+        return differentiate_back(self.matrix, fluxes)
+
+
+@instructions
+def _line_along_x(_typing: Any, weights, y, total, carry, g, node, place, end, lanes, next_x, order):  # type: ignore[no-untyped-def]
+    """Put the product of one register of lines along x into `total`, its last entry into `carry`."""
+    signature = types.void(weights, y, total, carry, g, node, place, end, lanes, next_x, order)
+    p = len(order)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        line = _Line(context, builder, signature, values, p)
+        weights, y, total, carry = line.data
+        g, node, place, end, lanes, next_x = values[4:10]
+        nodes = [line.at(node, lanes, k * p) for k in range(p)] + [builder.add(node, next_x)]
+        product = line.product(weights, g, lanes, y, nodes)
+        for k in range(p):
+            line.memory.store(product[k], total, line.at(place, lanes, k * p))
+        line.memory.store(product[p], carry, end)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
+def _line_along_y(  # type: ignore[no-untyped-def]
+    _typing: Any, weights, y, x, out, total, carry, beside, a, b, s, g, mass, node, place, end, slot, lanes,
+    apart, first, order,
+):  # fmt: skip
+    """Add the product of one register of lines along y to `total` and update `out` with it.
+
+    `first` is a tuple, empty but for lines with the first nodes of elements along x, which take `carry` in.
+    """
+    signature = types.void(
+        weights, y, x, out, total, carry, beside, a, b, s, g, mass, node, place, end, slot, lanes,
+        apart, first, order,
+    )  # fmt: skip
+    p = len(order)
+    takes_carry = len(first) > 0
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        line = _Line(context, builder, signature, values, p)
+        weights, y, x, out, total, carry, beside = line.data
+        scalars, (g, mass, node, place, end, slot, lanes, apart) = values[7:10], values[10:18]
+        memory = line.memory
+        a, b, s = (memory.spread(scalar) for scalar in scalars)
+        one = ir.Constant(node.type, 1)
+        nodes = [line.at(node, lanes, k) for k in range(p)]
+        product = line.product(weights, g, lanes, y, [*nodes, builder.add(node, one)])
+        before = memory.load(beside, slot)
+        memory.store(product[p], beside, slot)
+        product[0] = product[0] + memory.shift(before, product[p])
+        for k in range(p):
+            force = product[k] + memory.load(total, line.at(place, lanes, k))
+            if takes_carry:
+                force = force + memory.load(carry, line.at(end, apart, k))
+            scale = s * memory.load(weights, line.at(mass, lanes, k))
+            kept = memory.load(x, nodes[k]) * a + memory.load(out, nodes[k]) * b
+            memory.store(kept - force * scale, out, nodes[k])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@compiled()
+def _block_update(
+    weights: Array,
+    y: Array,
+    x: Array,
+    out: Array,
+    total: Array,
+    carry: Array,
+    beside: Array,
+    factors: tuple[float, float, float],
+    block: int,
+    ends: tuple[int, int],
+    strides: Strides,
+    order: tuple[int, ...],
+) -> None:
+    """Out ← a·x + b·out − s·L y for one block; `ends` is where its carry comes from and goes to."""
+    a, b, s = factors
+    p, lanes, apart = len(order), strides.lanes, strides.carry
+    width = beside.size // p
+    line = (p + 1) * lanes
+    inner = strides.inner if block < strides.blocks - 1 else strides.last_inner
+    node, along_x = block * strides.state, block * strides.weights
+    along_y = along_x + p * line
+    mass = along_y + p * line
+    come, go = ends
+    for lane in range(0, inner, width):
+        for k in range(p):
+            _line_along_x(
+                weights, y, total, carry, along_x + k * line + lane, node + k * lanes + lane,
+                k * lanes + lane, go + k * apart + lane, lanes, strides.along_x, order,
+            )  # fmt: skip
+    if inner == 0:
+        total[: p * lanes] = 0
+    beside[:] = 0
+    for lane in range(0, strides.used, width):
+        _line_along_y(
+            weights, y, x, out, total, carry, beside, a, b, s, along_y + lane, mass + lane, node + lane,
+            lane, come + lane, 0, lanes, apart, (0,), order,
+        )  # fmt: skip
+        if lane < inner:
+            for k in range(1, p):
+                shift = k * p * lanes + lane
+                _line_along_y(
+                    weights, y, x, out, total, carry, beside, a, b, s, along_y + k * line + lane,
+                    mass + shift, node + shift, shift, come + lane, k * width, lanes, apart, (), order,
+                )  # fmt: skip
+
+
+@compiled()
+def _wave(
+    weights: Array,
+    u: Array,
+    old: Array,
+    scratch: Array,
+    total: Array,
+    carry: Array,
+    beside: Array,
+    step2: float,
+    steps: int,
+    stages: int,
+    strides: Strides,
+    order: tuple[int, ...],
+) -> None:
+    """`steps` time steps of `stages` products each, product m one block behind product m − 1."""
+    zero, one, two = u.dtype.type(0), u.dtype.type(1), u.dtype.type(2)
+    twelfth = step2 / u.dtype.type(12)
+    p, apart = len(order), strides.carry
+    head = strides.carry_x if strides.carry_x else strides.carry
+    side = 0 if strides.carry_x else p * apart
+    for time in range(strides.blocks + steps * stages - 1):
+        for m in range(max(0, time - strides.blocks + 1), min(steps * stages, time + 1)):
+            block = time - m
+            new, now = (old, u) if m // stages % 2 == 0 else (u, old)
+            start = 2 * m * p * apart
+            come, go = start + block % 2 * side, start + (block + 1) % 2 * side + strides.carry_x
+            if block == 0:
+                for k in range(p):
+                    carry[come + k * apart : come + k * apart + head] = zero
+            if stages == 1:
+                y, x, out, factors = now, now, new, (two, -one, step2)
+            elif m % 2 == 0:
+                y, x, out, factors = now, now, scratch, (one, zero, twelfth)
+            else:
+                y, x, out, factors = scratch, now, new, (two, -one, step2)
+            _block_update(
+                weights, y, x, out, total, carry, beside, factors, block, (come, go), strides, order
+            )
+
+
+@compiled()
+def march(
+    weights: Array,
+    u: Array,
+    old: Array,
+    work: Array,
+    step2: float,
+    steps: int,
+    stages: int,
+    together: int,
+    strides: Strides,
+    order: tuple[int, ...],
+) -> None:
+    """Take `steps` time steps with each sample, in place; after an odd number, `old` is the newest field.
+
+    u⁺ = 2u − u⁻ − Δt² L y with y = u (leapfrog) or y = u − Δt²/12 L u (Lax–Wendroff).
+
+    Parameters
+    ----------
+    weights
+        From `LaneLayout.pack_weights`, shape (batch, n) or, for one medium, (1, n).
+    u, old
+        u and u⁻, shape (batch, size).
+    work
+        Buffer of `work_size` numbers, aligned.
+    step2
+        Δt² in the type of the fields.
+    stages
+        Products per step: 1 for leapfrog, 2 for Lax–Wendroff.
+    together
+        Number of steps that follow one another through the blocks.
+    strides, order
+        The layout, and a tuple of p entries, whose length tells the compiler p.
+    """
+    size, p = u.shape[1], len(order)
+    fields = (work[:size], work[size : 2 * size])
+    scratch, rest = work[2 * size : 3 * size], work[3 * size :]
+    total, rest = rest[: strides.state], rest[strides.state :]
+    beside, carry = rest[: p * (ALIGNMENT // work.itemsize)], rest[p * (ALIGNMENT // work.itemsize) :]
+    scratch[:] = 0
+    rest[:] = 0
+    total[:] = 0
+    for sample in range(u.shape[0]):
+        now, new = fields
+        now[:], new[:] = u[sample], old[sample]
+        table = weights[sample if weights.shape[0] > 1 else 0]
+        done = 0
+        while done < steps:
+            count = min(together, steps - done)
+            _wave(table, now, new, scratch, total, carry, beside, step2, count, stages, strides, order)
+            if count % 2 == 1:
+                now, new = new, now
+            done += count
+        u[sample], old[sample] = fields
+
+
+@compiled()
+def update(
+    weights: Array,
+    y: Array,
+    x: Array,
+    out: Array,
+    work: Array,
+    factors: tuple[float, float, float],
+    strides: Strides,
+    order: tuple[int, ...],
+) -> None:
+    """Out ← a·x + b·out − s·L y with `factors` = (a, b, s) for each sample; see `march`."""
+    p = len(order)
+    total, rest = work[: strides.state], work[strides.state :]
+    beside, carry = rest[: p * (ALIGNMENT // work.itemsize)], rest[p * (ALIGNMENT // work.itemsize) :]
+    side = 0 if strides.carry_x else p * strides.carry
+    for sample in range(y.shape[0]):
+        table = weights[sample if weights.shape[0] > 1 else 0]
+        carry[:] = 0
+        total[:] = 0
+        for block in range(strides.blocks):
+            ends = block % 2 * side, (block + 1) % 2 * side + strides.carry_x
+            _block_update(
+                table, y[sample], x[sample], out[sample], total, carry, beside, factors, block, ends,
+                strides, order,
+            )  # fmt: skip
+
+
+def work_size(layout: LaneLayout, itemsize: int, *, fields: int = 3, products: int = 1) -> int:
+    """Length of the buffer of `march`, or of `update`, which keeps no fields in it."""
+    strides, p = layout.strides, layout.order
+    carry = (2 * products + 1) * p * strides.carry
+    return fields * layout.size + strides.state + p * (ALIGNMENT // itemsize) + carry
+
+
+def steps_together(layout: LaneLayout, itemsize: int) -> int:
+    """Number of time steps that shall follow one another through the blocks of a mesh."""
+    strides = layout.strides
+    everything = strides.blocks * (3 * strides.state + strides.weights) * itemsize
+    return 1 if everything <= LARGE else STEPS_TOGETHER
