@@ -8,21 +8,45 @@ h5py). A file that is cut short while it is open is an error, never a crash, as 
 
 import os
 import sys
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-from slimwave.data.reading import DatasetInfo, open_shard
+from slimwave.data.handles import Handles
+from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
 from slimwave.data.schema import FIELDS, Float32
 from slimwave.data.shards import DatasetError, ShardEntry
 
-MOST_OPEN = 64
-"""Shards that one process keeps open."""
 MOST_BUFFERS = 512
 """Buffers per system call; systems allow at least 1024."""
+
+
+class ShardSource:
+    """Snapshots of a split of a slimwave dataset; see :class:`slimwave.data.windows.Source`.
+
+    Parameters
+    ----------
+    root, split
+        Dataset folder and split.
+    """
+
+    def __init__(self, root: Path | str, split: str) -> None:
+        self.info = dataset_info(root)
+        self.entries = self.info.shards(split)
+        self.firsts = [entry.first for entry in self.entries]
+        self.trajectories = sum(entry.trajectories for entry in self.entries)
+        self.snapshots = self.entries[0].snapshots
+        self.handles = Handles(partial(OpenShard, self.info))
+
+    def read(self, trajectory: int, snapshots: range) -> tuple[Float32, Float32, Float32]:
+        """Return states (n, 2, nx, ny), wave speed (nx, ny) and walls (4,)."""
+        entry = self.entries[bisect_right(self.firsts, trajectory) - 1]
+        shard, row = self.handles.get(entry), trajectory - entry.first
+        return shard.read_states(row, snapshots), shard.read_wave_speed(row), shard.walls[row].copy()
 
 
 class OpenShard:
@@ -75,28 +99,6 @@ class OpenShard:
             if _read(self.descriptor, part, offset) != wanted:
                 raise DatasetError(self.path, "file was cut short while it was being read")
             offset += wanted
-
-
-class OpenShards:
-    """The open shards of this process; a forked or pickled copy opens its own."""
-
-    def __init__(self, info: DatasetInfo) -> None:
-        self.info = info
-        self.owner = os.getpid()
-        self.shards: dict[str, OpenShard] = {}
-
-    def get(self, entry: ShardEntry) -> OpenShard:
-        """Return a shard, opened on first use."""
-        if self.owner != os.getpid():
-            self.owner, self.shards = os.getpid(), {}
-        if entry.file not in self.shards:
-            if len(self.shards) >= MOST_OPEN:
-                self.shards.pop(next(iter(self.shards)))
-            self.shards[entry.file] = OpenShard(self.info, entry)
-        return self.shards[entry.file]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"info": self.info, "owner": 0, "shards": {}}
 
 
 def _offset(data: h5py.Dataset, path: Path) -> int:

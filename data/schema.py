@@ -33,6 +33,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from slimwave.data.checked_file import CheckedFile
 from slimwave.data.guard import DAMAGED
 from slimwave.data.shards import FORMAT_VERSION, DatasetError
 
@@ -148,7 +149,7 @@ def read_header(file: h5py.File, path: Path) -> ShardHeader:
         Naming the first missing or misshapen part.
     """
     try:
-        return _read_header(_Reader(file, path))
+        return _read_header(CheckedFile(file, path))
     except DatasetError:
         raise
     except DAMAGED as error:
@@ -246,40 +247,7 @@ def _name_list(item: h5py.Group, attribute: str, names: Sequence[str]) -> None:
     item.attrs.create(attribute, data=list(names), shape=(len(names),), dtype=h5py.string_dtype())
 
 
-class _Reader:
-    """Checked access to the parts of one file; every failure names file and part."""
-
-    def __init__(self, file: h5py.File, path: Path) -> None:
-        self.file, self.path = file, path
-
-    def attribute(self, group: str, name: str, kind: type) -> Any:
-        if group not in self.file or name not in self.file[group].attrs:
-            raise DatasetError(self.path, f"missing attribute {name} of {group}")
-        value = self.file[group].attrs[name]
-        value = value.item() if isinstance(value, np.generic) else value
-        if not isinstance(value, kind):
-            raise DatasetError(self.path, f"attribute {name} of {group}", kind.__name__, repr(value))
-        return value
-
-    def data(self, name: str, shape: tuple[int | None, ...], kind: str) -> h5py.Dataset:
-        """Return a dataset of the given shape (None: any length) and numpy kind, unread."""
-        data = self.file.get(name)
-        if not isinstance(data, h5py.Dataset):
-            raise DatasetError(self.path, f"missing dataset /{name}")
-        fits = len(data.shape) == len(shape) and all(
-            want in (None, got) and got > 0 for want, got in zip(shape, data.shape, strict=True)
-        )
-        if not fits:
-            raise DatasetError(self.path, f"shape of /{name}", _shape(shape), _shape(data.shape))
-        if data.dtype.kind != kind:
-            raise DatasetError(self.path, f"type of /{name}", f"numpy kind '{kind}'", data.dtype)
-        return data
-
-    def own(self, name: str, shape: tuple[int | None, ...], kind: str) -> Any:
-        return self.data(f"{OWN_GROUP}/{name}", shape, kind)[()]
-
-
-def _read_header(reader: _Reader) -> ShardHeader:
+def _read_header(reader: CheckedFile) -> ShardHeader:
     _require_version(reader)
     if reader.attribute("/", "dataset_name", str) != DATASET_NAME:
         raise DatasetError(reader.path, "attribute dataset_name of /", DATASET_NAME, "another")
@@ -293,7 +261,7 @@ def _read_header(reader: _Reader) -> ShardHeader:
     reader.data(f"{OWN_GROUP}/parameters", (count,), "O")
     return ShardHeader(
         split=reader.attribute(OWN_GROUP, "split", str),
-        indices=tuple(int(i) for i in reader.own("indices", (count,), "i")),
+        indices=tuple(int(i) for i in reader.data(f"{OWN_GROUP}/indices", (count,), "i")[()]),
         config_hash=reader.attribute(OWN_GROUP, "config_hash", str),
         trajectories=count,
         snapshots=len(times),
@@ -302,12 +270,12 @@ def _read_header(reader: _Reader) -> ShardHeader:
         times=times,
         x=x,
         y=y,
-        walls=_checked_walls(reader.own("walls", (count, 4), "f"), reader.path),
-        energy=reader.own("energy", (count, len(times)), "f"),
+        walls=_checked_walls(reader.data(f"{OWN_GROUP}/walls", (count, 4), "f")[()], reader.path),
+        energy=reader.data(f"{OWN_GROUP}/energy", (count, len(times)), "f")[()],
     )
 
 
-def _require_version(reader: _Reader) -> None:
+def _require_version(reader: CheckedFile) -> None:
     if OWN_GROUP not in reader.file:
         raise DatasetError(
             reader.path, f"missing group /{OWN_GROUP}", remedy="use files written by 'slimwave generate'"
@@ -325,7 +293,3 @@ def _checked_walls(walls: Float32, path: Path) -> Float32:
             path, f"values of /{OWN_GROUP}/walls", "-1 or 1", walls[~np.isin(walls, (-1, 1))][0]
         )
     return walls
-
-
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return "(" + ", ".join("any" if length is None else str(length) for length in shape) + ")"

@@ -75,7 +75,7 @@ def load_trajectories(
     length = entries[0].snapshots if snapshots is None else snapshots
     if min(count, length) < 1:
         raise ValueError(f"limit and snapshots: expected at least 1, got {limit} and {snapshots}")
-    require_snapshots(info, split, length, f"{length} snapshots")
+    require_snapshots(info.root, split, entries[0].snapshots, length, f"{length} snapshots")
     arrays = _Arrays(
         u=np.empty((count, length, *info.grid), np.float32),
         v=np.empty((count, length, *info.grid), np.float32),
@@ -118,7 +118,7 @@ class _Arrays:
         self.energy[rows] = header.energy[:taken, :length]
 
 
-def require_snapshots(info: DatasetInfo, split: str, needed: int, asked: str) -> None:
+def require_snapshots(root: Path | str, split: str, available: int, needed: int, asked: str) -> None:
     """Require that the trajectories of a split are long enough.
 
     Raises
@@ -126,9 +126,8 @@ def require_snapshots(info: DatasetInfo, split: str, needed: int, asked: str) ->
     ValueError
         Naming the flag of the generation.
     """
-    available = info.shards(split)[0].snapshots
     if needed > available:
         raise ValueError(
-            f"{info.root}: {asked} needs {needed} snapshots, but the trajectories of split '{split}' have "
+            f"{root}: {asked} needs {needed} snapshots, but the trajectories of split '{split}' have "
             f"{available}; ask for less or generate with --splits.{split}.snapshots {needed}"
         )

@@ -8,17 +8,20 @@ torch.Size([8, 4, 2, 64, 64])
 For an order that can be resumed in mid-epoch see :class:`slimwave.data.sampler.ResumableSampler`.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from slimwave.data.acoustics import AcousticSource, is_acoustic
 from slimwave.data.normalisation import Normalisation, Normaliser
-from slimwave.data.open_shards import OpenShards
+from slimwave.data.open_shards import ShardSource
 from slimwave.data.reading import DatasetInfo, dataset_info
+from slimwave.data.schema import Float32
 from slimwave.data.trajectories import Trajectories, load_trajectories, require_snapshots
 
 __all__ = ["DatasetInfo", "Trajectories", "WaveWindows", "Window", "dataset_info", "load_trajectories"]
@@ -26,6 +29,25 @@ __all__ = ["DatasetInfo", "Trajectories", "WaveWindows", "Window", "dataset_info
 Window = dict[str, Tensor]
 Transform = Callable[[Window, int], Window]
 """What is done to a window before it is handed out, given its index."""
+
+
+class Source(Protocol):
+    """Where the snapshots of a split come from.
+
+    Attributes
+    ----------
+    info
+        What the dataset holds: ``grid``, ``spacing``, ``macro_step``, ``max_speed`` and ``stats``.
+    trajectories, snapshots
+        Number of trajectories, and of snapshots in each.
+    """
+
+    info: Any
+    trajectories: int
+    snapshots: int
+
+    def read(self, trajectory: int, snapshots: range) -> tuple[Float32, Float32, Float32]:
+        """Return states (n, 2, nx, ny), wave speed (nx, ny) and walls (4,), in arrays of the caller's own."""
 
 
 class WaveWindows(Dataset[Window]):
@@ -50,7 +72,8 @@ class WaveWindows(Dataset[Window]):
     Parameters
     ----------
     root
-        Dataset folder.
+        Dataset folder, written by slimwave, or one of The Well's acoustic datasets, whose fields become u, v
+        and c as :mod:`slimwave.data.acoustics` says.
     split
         ``train``, ``valid``, ``test``, ``ood`` or another split of the dataset.
     horizon
@@ -96,22 +119,21 @@ class WaveWindows(Dataset[Window]):
         for name, value in (("horizon", horizon), ("history", history), ("stride", stride), ("every", every)):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
-        self.info = dataset_info(root)
+        source = open_source(root, split)
+        self.info = source.info
         self.split, self.horizon, self.history = split, horizon, history
         self.stride, self.every = stride, every
-        self.shards = self.info.shards(split)
         self.span = (history + horizon - 1) * stride + 1
         asked = f"{history} known and {horizon} target states with stride {stride}"
-        require_snapshots(self.info, split, self.span, asked)
-        self.windows_per_trajectory = (self.shards[0].snapshots - self.span) // every + 1
+        require_snapshots(root, split, source.snapshots, self.span, asked)
+        self.trajectories = source.trajectories
+        self.windows_per_trajectory = (source.snapshots - self.span) // every + 1
         self.normaliser = None if normalise is None else Normaliser.of(self.info.stats, normalise)
         self.transform = transform
-        self._firsts = [entry.first for entry in self.shards]
-        self._files = OpenShards(self.info)
-        self._memory = _states(load_trajectories(root, split)) if in_memory else None
+        self.source: Source = _Memory(source) if in_memory else source
 
     def __len__(self) -> int:
-        return self.windows_per_trajectory * sum(entry.trajectories for entry in self.shards)
+        return self.windows_per_trajectory * self.trajectories
 
     def __getitem__(self, index: int) -> Window:
         if not -len(self) <= index < len(self):
@@ -119,7 +141,7 @@ class WaveWindows(Dataset[Window]):
         index %= len(self)
         trajectory, place = divmod(index, self.windows_per_trajectory)
         snapshots = range(place * self.every, place * self.every + self.span, self.stride)
-        states, wave_speed, walls = self._read(trajectory, snapshots)
+        states, wave_speed, walls = map(torch.from_numpy, self.source.read(trajectory, snapshots))
         present = self.history - 1
         window = {
             "state": states[present],
@@ -133,18 +155,31 @@ class WaveWindows(Dataset[Window]):
             window = self.normaliser.normalise(window)
         return window if self.transform is None else self.transform(window, index)
 
-    def _read(self, trajectory: int, snapshots: range) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the states (n, 2, nx, ny), the wave speed (nx, ny) and the walls (4,)."""
-        if self._memory is not None:
-            states, wave_speed, walls = self._memory
-            window = slice(snapshots.start, snapshots.stop, snapshots.step)
-            return states[trajectory, window], wave_speed[trajectory], walls[trajectory]
-        entry = self.shards[bisect_right(self._firsts, trajectory) - 1]
-        shard, row = self._files.get(entry), trajectory - entry.first
-        arrays = shard.read_states(row, snapshots), shard.read_wave_speed(row), shard.walls[row].copy()
-        return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+
+def open_source(root: Path | str, split: str) -> Source:
+    """Return the snapshots of a split of a slimwave dataset, or of one of The Well's acoustic datasets.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither at ``root``.
+    """
+    return AcousticSource(root, split) if is_acoustic(Path(root)) else ShardSource(root, split)
 
 
-def _states(data: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the states (n, T, 2, nx, ny), the wave speeds and the walls."""
-    return torch.stack([data.u, data.v], dim=2), data.c, data.walls
+class _Memory:
+    """A source read once and kept."""
+
+    def __init__(self, source: Source) -> None:
+        self.info, self.trajectories, self.snapshots = source.info, source.trajectories, source.snapshots
+        whole = range(source.snapshots)
+        grid = source.info.grid
+        self.states = np.empty((source.trajectories, source.snapshots, 2, *grid), np.float32)
+        self.wave_speeds = np.empty((source.trajectories, *grid), np.float32)
+        self.walls = np.empty((source.trajectories, 4), np.float32)
+        for i in range(source.trajectories):
+            self.states[i], self.wave_speeds[i], self.walls[i] = source.read(i, whole)
+
+    def read(self, trajectory: int, snapshots: range) -> tuple[Float32, Float32, Float32]:
+        window = slice(snapshots.start, snapshots.stop, snapshots.step)
+        return self.states[trajectory, window], self.wave_speeds[trajectory], self.walls[trajectory]

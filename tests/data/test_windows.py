@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from slimwave.data import open_shards
+from slimwave.data import handles
 from slimwave.data.reading import dataset_info
 from slimwave.data.shards import DatasetError
 from slimwave.data.windows import WaveWindows, load_trajectories
@@ -161,19 +161,19 @@ def test_nonsense_is_refused(pristine: Path, tmp_path: Path) -> None:
 
 
 def test_few_files_stay_open(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_shards, "MOST_OPEN", 1)
+    monkeypatch.setattr(handles, "MOST_OPEN", 1)
     windows = WaveWindows(pristine, "train")
     whole = WaveWindows(pristine, "train", in_memory=True)
     for index in (0, len(windows) - 1, 1):
         assert torch.equal(windows[index]["state"], whole[index]["state"])
-    assert len(windows._files.shards) == 1
+    assert len(windows.source.handles.items) == 1
 
 
 def test_a_pickled_copy_opens_its_own_files(pristine: Path) -> None:
     windows = WaveWindows(pristine, "train")
     windows[0]
     copy = pickle.loads(pickle.dumps(windows))
-    assert not copy._files.shards
+    assert not copy.source.handles.items
     assert torch.equal(copy[3]["state"], windows[3]["state"])
 
 
