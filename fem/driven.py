@@ -19,6 +19,9 @@ the predictor was found stable (spectral radius ≤ 1 for absorbing boundaries a
 γΔt = `STEEPEST_DAMPING`). Where u is prescribed, (u_D⁺ + 10 u_D + u_D⁻)/12
 stands for u + Δt²/12 a.
 
+The velocity is not part of the scheme; `marching` reads it, and u between two steps, off the polynomial in
+time through seven levels.
+
 Matched layers (see `pml`) and the absorbing boundary behind them are treated to order 2 inside the layer.
 """
 
@@ -81,6 +84,11 @@ class Drive:
     backing: Array
 
     @property
+    def acts(self) -> bool:
+        """Whether anything is added at all."""
+        return bool(self.damping.any() or self.forcing.nodes.size or self.moving or self.layer is not None)
+
+    @property
     def varies(self) -> bool:
         """Whether the terms with w are needed: D is not one number, or prescribed values meet damping."""
         free = np.delete(self.damping, self.prescribed.nodes)
@@ -100,18 +108,16 @@ class DrivenStepper:
     drive
         What is added to u_tt = −L u.
     u, v
-        Field and its time derivative at `time`, states of the operator.
+        Field and its time derivative at t = 0, states of the operator.
     time_step
         Δt.
-    time
-        Time of u and v.
-    layer
-        Fields of the matched layer, which go on from a previous stepper.
 
     Attributes
     ----------
-    u
-        The field at the present time.
+    u, before
+        The field at the present time and one step before it.
+    count
+        Number of steps taken.
     """
 
     def __init__(
@@ -122,68 +128,38 @@ class DrivenStepper:
         u: State,
         v: State,
         time_step: float,
-        time: float = 0.0,
-        layer: LayerFields | None = None,
     ):
         self.operator, self.scheme, self.time_step = operator, scheme, time_step
-        self._drive, self._start, self._count, self._layer = drive, time, 0, layer
+        self._drive, self.count = drive, 0
+        self._layer = None if drive.layer is None else LayerFields(drive.layer, operator)
         self._loaded = operator.places[drive.forcing.nodes]
         self._held = operator.places[drive.prescribed.nodes] if drive.moving else operator.places[:0]
         self._correct = scheme.order == 4 and drive.varies
         self._damping = operator.state(drive.damping)
         self._set_weights()
         self._scratch, self._force, self._product = (np.zeros_like(u) for _ in range(3))
-        self._ahead: State | None = None  # the field after u, once velocity() has needed it
         self.u = u.copy()
         self._hold(self.u, 0)
-        self._old = self._past(v)
+        self.before = self._past(v)
 
-    @property
-    def time(self) -> float:
-        """The present time."""
-        return self._start + self._count * self.time_step
-
-    def advance(self, steps: int) -> None:
-        """Take `steps` time steps."""
-        for _ in range(steps):
-            new = self._look_ahead()
-            if self._layer is not None:
-                places = self._layer.places
-                mean = 0.5 * (self.u.ravel()[places] + new.ravel()[places])
-                self._layer.advance(mean, self.time_step)
-            self._old, self.u, self._ahead = self.u, new, None
-            self._count += 1
-
-    def velocity(self) -> State:
-        """Return v = u_t at the present time, to the order of the scheme.
-
-        The centred difference is u_t + Δt²/6 u_ttt + Δt⁴/120 u_ttttt; the equation gives the derivatives.
-        """
-        difference = self._look_ahead() - self._old
-        difference *= 0.5 / self.time_step
-        if self.scheme.order == 2:
-            return difference
-        third = self._derivatives(difference)[3]
-        velocity = difference - self.time_step**2 / 6 * third
-        _, _, _, third, _, fifth = self._derivatives(velocity)
-        velocity = difference - self.time_step**2 / 6 * third - self.time_step**4 / 120 * fifth
-        velocity.ravel()[self._held] = self._rates(self._drive.prescribed, len(self._held))[0]
-        return velocity.astype(self.u.dtype, copy=False)
+    def step(self) -> None:
+        """Take one time step; `u` becomes another array, the old one stays as it is."""
+        new = self._combine(self.before, self._total_force())
+        self._hold(new, 1)
+        if self._layer is not None:
+            places = self._layer.places
+            self._layer.advance(0.5 * (self.u.ravel()[places] + new.ravel()[places]), self.time_step)
+        self.before, self.u = self.u, new
+        self.count += 1
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Everything that a continuation needs, as arrays."""
-        saved = {
-            "u": self.u,
-            "old": self._old,
-            "count": np.array(self._count),
-            "start": np.array(self._start),
-        }
+        saved = {"present": self.u, "before": self.before, "count": np.array(self.count)}
         return saved if self._layer is None else saved | {"layer": self._layer.values}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """Go on from where `save` was called, bit by bit the same."""
-        self.u, self._old, self._ahead = saved["u"].copy(), saved["old"].copy(), None
-        self._count, self._start = int(saved["count"]), float(saved["start"])
+        self.u, self.before, self.count = saved["present"], saved["before"], int(saved["count"])
         if self._layer is not None:
             self._layer.values[...] = saved["layer"]
 
@@ -201,13 +177,6 @@ class DrivenStepper:
             step**2 * after,
         )
         self._centre, self._behind, self._push = (self.operator.state(weight) for weight in weights)
-
-    def _look_ahead(self) -> State:
-        """Return the field one step after u; `advance` will go there."""
-        if self._ahead is None:
-            self._ahead = self._combine(self._old, self._total_force())
-            self._hold(self._ahead, 1)
-        return self._ahead
 
     def _total_force(self) -> State:
         """Return L(…) − g and what goes with it at the present time."""
@@ -244,9 +213,9 @@ class DrivenStepper:
 
     def _predicted_velocity(self, force: State) -> State:
         """W: the centred difference with a leapfrog step ahead."""
-        ahead = self._combine(self._old, force)
+        ahead = self._combine(self.before, force)
         self._hold(ahead, 1)
-        ahead -= self._old
+        ahead -= self.before
         ahead *= 0.5 / self.time_step
         return ahead
 
@@ -273,7 +242,7 @@ class DrivenStepper:
             state.ravel()[self._held] = self._drive.prescribed(self._at(offset))
 
     def _at(self, offset: int) -> float:
-        return self._start + (self._count + offset) * self.time_step
+        return (self.count + offset) * self.time_step
 
     def _past(self, v: State) -> State:
         """Return the field one step before u by its Taylor polynomial, of the order of the scheme."""
@@ -286,25 +255,24 @@ class DrivenStepper:
         return past
 
     def _derivatives(self, velocity: State) -> list[State]:
-        """U and its first five time derivatives by the equation, given the first."""
+        """U and its first four time derivatives by the equation, given the first."""
         found = [self.u, velocity]
         held = self._rates(self._drive.prescribed, len(self._held))
-        loads = [self._drive.forcing(self.time), *self._rates(self._drive.forcing, len(self._loaded))]
+        loads = [self._drive.forcing(self._at(0)), *self._rates(self._drive.forcing, len(self._loaded))]
         drag = (
             self._damping + self.operator.state(self._drive.backing)
             if self.scheme.order == 2
             else self._damping
         )
-        for k in range(4):
+        for k in range(3):
             following = -self.operator.apply(found[k]) - drag * found[k + 1]
             following.ravel()[self._loaded] += loads[k]
-            if k < 3:
-                following.ravel()[self._held] = held[k + 1]
+            following.ravel()[self._held] = held[k + 1]
             found.append(following)
         return found
 
     def _rates(self, values: Forcing | PrescribedValues, count: int) -> Array:
-        """Time derivatives 1 to 4 of a load or of prescribed values, shape (4, count), by differences."""
+        """Present time derivatives 1 to 4 of a load or of prescribed values, by differences, (4, count)."""
         if not count:
             return np.zeros((4, 0))
         samples = np.stack([values(self._at(offset)) for offset in range(-2, 3)])

@@ -1,4 +1,4 @@
-"""The wave solver: u_tt = ∇·(c² ∇u) on a mesh, from initial fields to snapshots on a uniform grid.
+"""The wave solver: u_tt + γ u_t = ∇·(c² ∇u) + f on a mesh, from initial fields and sources to snapshots.
 
 >>> import numpy as np
 >>> from slimwave.fem.meshes import rectangle
@@ -11,17 +11,29 @@
 True
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from skfem import Mesh
 
-from slimwave.fem.fields import Field, evaluate, evaluate_speed
+from slimwave import __version__
+from slimwave.fem.boundaries import Boundaries
+from slimwave.fem.checkpointing import Checkpoint, Keeper, fingerprint
+from slimwave.fem.conditions import absorption, boundary_terms
+from slimwave.fem.driven import STEEPEST_DAMPING, VARIABLE_DAMPING, Drive, DrivenStepper
+from slimwave.fem.fields import Field, evaluate
+from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
+from slimwave.fem.marching import DrivenMarch, FreeMarch, March, Plan, walk
+from slimwave.fem.materials import Material, damping_at_nodes, squared_speed
 from slimwave.fem.operators import State, WaveOperator, build_operator
+from slimwave.fem.pml import MatchedLayer
+from slimwave.fem.recording import Recorder
+from slimwave.fem.solution import Solution as Solution
+from slimwave.fem.solution import mesh_hash
 from slimwave.fem.space import GLLSpace
 from slimwave.fem.spectra import spectral_bound
 from slimwave.fem.stepping import Scheme, Stepper, UnstableTimeStepError, find_scheme
@@ -29,65 +41,25 @@ from slimwave.fem.stepping import Scheme, Stepper, UnstableTimeStepError, find_s
 DTYPES = ("float64", "float32")
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """Snapshots of a wave on a uniform grid, and how they were computed.
-
-    Attributes
-    ----------
-    times
-        Shape (n,).
-    x, y
-        Coordinates of the grid, shapes (nx,) and (ny,); they include the walls.
-    u, v
-        u and v = u_t at these times, shape (n, nx, ny).
-    energy
-        ½ (vᵀMv + uᵀKu) of the nodal fields at these times, shape (n,).
-    time_step
-        Largest time step taken.
-    n_steps
-        Number of time steps.
-    scheme, order, n_dofs
-        Time scheme, polynomial order and number of free nodes.
-    """
-
-    times: Array
-    x: Array
-    y: Array
-    u: NDArray[Any]
-    v: NDArray[Any]
-    energy: Array
-    time_step: float
-    n_steps: int
-    scheme: str
-    order: int
-    n_dofs: int
-
-
-@dataclass(frozen=True)
-class Leg:
-    """The way from one output time to the next: `steps` steps of size `step`."""
-
-    steps: int
-    step: float
-
-
 class WaveSolver:
-    """Spectral-element solver of u_tt = ∇·(c² ∇u) for one medium.
+    """Spectral-element solver of u_tt + γ u_t = ∇·(c² ∇u) + f for one medium.
 
     Space: continuous polynomials of degree p on quads with GLL collocation, so that the mass matrix is
     diagonal (Komatitsch and Tromp, Introduction to the spectral element method, Geophys. J. Int. 139,
-    1999). Time: explicit two-step schemes, see `stepping`.
+    1999). Time: explicit two-step schemes, see `stepping` and `driven`.
 
     Parameters
     ----------
     mesh_or_space
         A mesh of quads, or a `GLLSpace` to be shared between several media.
     wave_speed
-        c > 0: a number, a function c(x, y), or an array (nx, ny) on the bounding box of the domain.
+        c > 0: a number, a function c(x, y), an array (nx, ny) on the bounding box of the domain (without its
+        matched layers), or `PerElement` where c jumps.
+    damping
+        γ ≥ 0, in 1/time, given like the wave speed.
     boundaries
-        "dirichlet" (u = 0) or "neumann" (∂u/∂n = 0) for all sides, or a mapping from every named side of
-        the mesh to one of them.
+        One condition for the whole boundary, or a mapping from every named part of the mesh to its condition:
+        "dirichlet" (u = 0), "neumann" (∂u/∂n = 0), "absorbing", "pml", or an object from `boundaries`.
     order
         Polynomial degree, 4 unless given; a space brings its own.
 
@@ -102,23 +74,44 @@ class WaveSolver:
     Raises
     ------
     ValueError
-        For a wave speed that is not finite and positive, unknown sides or conditions, or an order below 1.
+        For a wave speed that is not finite and positive, a negative damping, unknown parts or conditions,
+        a matched layer that does not fit, or an order below 1.
     """
 
     def __init__(
         self,
         mesh_or_space: Mesh | GLLSpace,
         *,
-        wave_speed: Field = 1.0,
-        boundaries: str | Mapping[str, str] = "dirichlet",
+        wave_speed: Material = 1.0,
+        damping: Material = 0.0,
+        boundaries: Boundaries = "dirichlet",
         order: int | None = None,
     ):
-        self.space = _as_space(mesh_or_space, order)
-        self._held = self.space.dirichlet_nodes(boundaries)
-        self._squared_speed = evaluate_speed(wave_speed, self.space.points, self.space.box) ** 2
-        self.n_dofs = self.space.n_nodes - len(self._held)
-        self.spectral_radius = spectral_bound(self.space, self._squared_speed)
+        self.space = space = _as_space(mesh_or_space, order)
+        self._boundary = boundary_terms(space, boundaries)
+        self._boundary_names = repr(boundaries)
+        self._held = self._boundary.held
+        layer = self._boundary.layer
+        self._window = space.box if layer is None else layer.window
+        self._squared_speed = squared_speed(space, wave_speed, layer)
+        self._damping = damping_at_nodes(space, damping, layer)
+        self._set_drag()
+        self.n_dofs = space.n_nodes - len(self._held)
+        self.spectral_radius = spectral_bound(space, self._squared_speed)
         self._operators: dict[str, WaveOperator] = {}
+
+    def _set_drag(self) -> None:
+        """Damping and absorption at the nodes, and the terms of a matched layer."""
+        space, boundary = self.space, self._boundary
+        self._drag, self._backing = self._damping.copy(), np.zeros(space.n_nodes)
+        self._layer: MatchedLayer | None = None
+        if boundary.absorbing:
+            self._drag += absorption(space, boundary.absorbing, space.by_elements(self._squared_speed))
+        if boundary.layer is not None:
+            by_elements = space.by_elements(self._squared_speed)
+            self._backing = absorption(space, boundary.backing, by_elements)
+            self._layer = MatchedLayer(space, boundary.layer, by_elements, self._held)
+        self._drag[self._held] = 0.0
 
     def operator(self, dtype: str = "float64") -> WaveOperator:
         """L = M⁻¹K in the given type; assembled on first use."""
@@ -129,12 +122,20 @@ class WaveSolver:
         return self._operators[dtype]
 
     def stable_time_step(self, scheme: str = "lax-wendroff") -> float:
-        """Largest time step that is safely stable."""
-        return find_scheme(scheme).largest_step(self.spectral_radius)
+        """Largest time step that is safely stable; see `driven` for what damping and layers take off."""
+        rule = find_scheme(scheme)
+        stiffening = 0.0 if self._layer is None else float(self._layer.stiffening.max())
+        step = rule.largest_step(self.spectral_radius + stiffening)
+        varies = rule.order == 4 and self._drive(()).varies
+        if varies or self._layer is not None:
+            step *= VARIABLE_DAMPING
+        if varies and self._damping.any():
+            step = min(step, STEEPEST_DAMPING / float(self._damping.max()))
+        return step
 
     def nodal(self, field: Field, name: str = "field") -> Array:
         """Values of a field at the nodes, shape (n_nodes,), zero on Dirichlet sides."""
-        values = evaluate(field, self.space.points, self.space.box, name)
+        values = evaluate(field, self.space.points, self._window, name)
         values[self._held] = 0.0
         return values
 
@@ -146,22 +147,28 @@ class WaveSolver:
     def stepper(
         self, u0: Field, v0: Field, time_step: float, scheme: str = "lax-wendroff", dtype: str = "float64"
     ) -> Stepper:
-        """Time stepping by hand, from initial fields as in `run` and with one fixed step."""
+        """Time stepping by hand of a wave without damping, absorption and sources, with one fixed step."""
+        if self._drive(()).acts:
+            raise ValueError("stepper: this wave is damped or driven; use run")
         operator = self.operator(dtype)
         u, v = operator.state(self.nodal(u0, "u0")), operator.state(self.nodal(v0, "v0"))
         return Stepper(operator, find_scheme(scheme), u, v, self._legal_step(time_step, find_scheme(scheme)))
 
     def run(
         self,
-        u0: Field,
+        u0: Field = 0.0,
         v0: Field = 0.0,
         *,
         times: Sequence[float] | Array,
-        grid: tuple[int, int],
+        grid: tuple[int, int] | None = None,
+        receivers: ArrayLike | None = None,
+        nodes: bool = False,
+        sources: Sequence[Source] = (),
         time_step: float | None = None,
         scheme: Literal["lax-wendroff", "leapfrog"] = "lax-wendroff",
         dtype: Literal["float64", "float32"] = "float64",
         progress: Callable[[int, int], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Solution:
         """Solve from t = 0 and sample u and v = u_t at the given times.
 
@@ -170,11 +177,18 @@ class WaveSolver:
         Parameters
         ----------
         u0, v0
-            Initial u and u_t; set to zero on Dirichlet sides.
+            Initial u and u_t; set to the prescribed values on Dirichlet sides.
         times
             Increasing, not negative; 0 gives the initial fields.
         grid
-            (nx, ny), walls included.
+            (nx, ny), walls included, on the bounding box of the domain without its matched layers. Points
+            outside the domain hold 0 and are False in `Solution.mask`. None: no grid.
+        receivers
+            Points (n, 2) at which u and v are wanted.
+        nodes
+            Whether u and v are wanted at all nodes.
+        sources
+            Point and distributed sources, see `forcing`.
         time_step
             Upper limit of the steps; by default the largest stable one.
         scheme
@@ -183,83 +197,112 @@ class WaveSolver:
             Type of the fields. Float32 is faster and changes a solution by about 1e-6 of its size.
         progress
             Called as progress(done, total) after each output time.
+        checkpoint
+            Where the run keeps its state, and from where it continues.
 
         Raises
         ------
         UnstableTimeStepError
             If `time_step` is above the stability limit; the message names the largest legal step.
+        CheckpointMismatchError
+            If the checkpoint is damaged or belongs to another run.
         ValueError
-            For times that do not increase, a grid below 2 × 2, unknown names, or initial fields that
-            are not finite.
+            For times that do not increase, a grid below 2 × 2, receivers or sources outside the domain,
+            unknown names, or fields that are not finite.
         """
         rule = find_scheme(scheme)
         limit = self.stable_time_step(scheme) if time_step is None else self._legal_step(time_step, rule)
-        instants = _check_times(times)
-        legs = plan_legs(instants, limit)
-        sampler = self.space.sampler(*_check_grid(grid))
+        plan = Plan(_check_times(times), limit)
         operator = self.operator(dtype)
-        start = operator.state(self.nodal(u0, "u0")), operator.state(self.nodal(v0, "v0"))
-        fields_u, fields_v, energy = [], [], []
-        for u, v in march(operator, rule, *start, legs):
-            fields_u.append(sampler.sample(u))
-            fields_v.append(sampler.sample(v))
-            energy.append(operator.energy(u, v))
-            if progress is not None:
-                progress(len(energy), len(legs))
+        recorder = Recorder(self.space, operator, self._window, plan.times, grid, receivers, nodes=nodes)
+        drive = self._drive(sources)
+        start = self._initial_fields(operator, drive, u0, v0)
+        march = self._march(operator, rule, drive, start, plan)
+        keeper = None
+        if checkpoint is not None:
+            outputs = (grid, () if receivers is None else np.asarray(receivers), nodes, scheme)
+            keeper = Keeper(checkpoint, self._fingerprint(start, drive, plan, outputs))
+        walk(march, recorder, keeper, progress)
         return Solution(
-            times=instants,
-            x=sampler.x,
-            y=sampler.y,
-            u=np.stack(fields_u),
-            v=np.stack(fields_v),
-            energy=np.array(energy),
-            time_step=max(leg.step for leg in legs),
-            n_steps=sum(leg.steps for leg in legs),
+            times=plan.times,
+            x=recorder.x,
+            y=recorder.y,
+            u=recorder.grid_u,
+            v=recorder.grid_v,
+            energy=recorder.energy,
+            time_step=march.time_step,
+            n_steps=march.n_steps,
             scheme=scheme,
             order=self.space.order,
             n_dofs=self.n_dofs,
+            mask=recorder.mask,
+            receivers=recorder.receivers(),
+            nodes=recorder.nodes(),
+            provenance=self._provenance(dtype),
         )
+
+    def _drive(self, sources: Sequence[Source]) -> Drive:
+        boundary = self._boundary
+        forcing = Forcing(self.space, sources, boundary.fluxes, self._held, self._window)
+        return Drive(
+            damping=self._drag,
+            forcing=forcing,
+            prescribed=boundary.prescribed,
+            moving=boundary.moving,
+            layer=self._layer,
+            backing=self._backing,
+        )
+
+    def _initial_fields(
+        self, operator: WaveOperator, drive: Drive, u0: Field, v0: Field
+    ) -> tuple[State, State]:
+        u, v = self.nodal(u0, "u0"), self.nodal(v0, "v0")
+        if drive.moving:
+            u[self._held] = drive.prescribed(0.0)
+        return operator.state(u), operator.state(v)
+
+    def _march(
+        self,
+        operator: WaveOperator,
+        scheme: Scheme,
+        drive: Drive,
+        start: tuple[State, State],
+        plan: Plan,
+    ) -> March:
+        if not drive.acts:
+            return FreeMarch(partial(Stepper, operator, scheme), *start, plan.legs)
+        stepper = DrivenStepper(operator, scheme, drive, *start, plan.one_step)
+        return DrivenMarch(stepper, *start, plan.times)
+
+    def _fingerprint(
+        self, start: tuple[State, State], drive: Drive, plan: Plan, outputs: Sequence[object]
+    ) -> str:
+        """What tells this run from others; functions of time count by their values at the output times."""
+        loads = [values(t) for t in plan.times for values in (drive.forcing, drive.prescribed)]
+        fields = [plan.times, self._squared_speed, drive.damping, drive.forcing.nodes, *start, *loads]
+        names = (__version__, mesh_hash(self.space.mesh), self.space.order, self._boundary_names)
+        return fingerprint([*fields, *names, *plan.legs, *outputs])
+
+    def _provenance(self, dtype: str) -> dict[str, str | int | float]:
+        """What it takes to compute a solution again, beyond what `Solution` says by itself."""
+        mesh = self.space.mesh
+        return {
+            "version": __version__,
+            "mesh": type(mesh).__name__,
+            "mesh_sha256": mesh_hash(mesh),
+            "elements": int(mesh.nelements),
+            "boundaries": self._boundary_names,
+            "dtype": dtype,
+            "spectral_radius": self.spectral_radius,
+        }
 
     def _legal_step(self, time_step: float, scheme: Scheme) -> float:
         if not time_step > 0.0:
             raise ValueError(f"time_step: expected a positive number, got {time_step:g}")
-        largest = scheme.largest_step(self.spectral_radius)
+        largest = self.stable_time_step(scheme.name)
         if time_step > largest:
             raise UnstableTimeStepError(time_step, largest, scheme.name)
         return time_step
-
-
-def plan_legs(times: Array, limit: float) -> list[Leg]:
-    """Divide every interval of [0, *times] into the fewest equal steps that do not exceed `limit`.
-
-    Steps that differ by rounding only are made equal, so that evenly spaced times need no restart. A
-    leg of no steps stands for an output at t = 0.
-    """
-    legs: list[Leg] = []
-    for interval in np.diff(times, prepend=0.0):
-        steps = int(np.ceil(interval / limit - 1e-9))
-        step = float(interval / steps) if steps else 0.0
-        if legs and abs(step - legs[-1].step) < 1e-9 * step:
-            step = legs[-1].step
-        legs.append(Leg(steps, step))
-    return legs
-
-
-def march(
-    operator: WaveOperator, scheme: Scheme, u: State, v: State, legs: Sequence[Leg]
-) -> Iterator[tuple[State, State]]:
-    """Yield u and v at the end of each leg, starting again from (u, v) where the step changes.
-
-    The states yielded are overwritten by the next leg.
-    """
-    stepper: Stepper | None = None
-    for leg in legs:
-        if leg.steps:
-            if stepper is None or stepper.time_step != leg.step:
-                stepper = Stepper(operator, scheme, u, v, leg.step)
-            stepper.advance(leg.steps)
-            u, v = stepper.u, stepper.velocity()
-        yield u, v
 
 
 def _as_space(mesh_or_space: Mesh | GLLSpace, order: int | None) -> GLLSpace:
@@ -277,9 +320,3 @@ def _check_times(times: Sequence[float] | Array) -> Array:
     if instants[0] < 0.0 or np.any(np.diff(instants) <= 0.0):
         raise ValueError(f"times: expected increasing times from 0 on, got {times}")
     return instants
-
-
-def _check_grid(grid: tuple[int, int]) -> tuple[int, int]:
-    if np.shape(grid) != (2,) or any(int(n) != n or n < 2 for n in grid):
-        raise ValueError(f"grid: expected (nx, ny) with at least 2 nodes each, got {grid}")
-    return int(grid[0]), int(grid[1])

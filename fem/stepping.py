@@ -16,9 +16,12 @@ series is the identity up to A³ (Lax–Wendroff), so that a run may be stopped 
 another step without losing its order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slimwave.fem.operators import State, WaveOperator
 
@@ -121,6 +124,14 @@ class Stepper:
         difference = self._look_ahead() - self._old
         difference *= 0.5 / self.time_step
         return self._polynomial(self.scheme.inverse_sine, difference)
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Everything that a continuation needs, as arrays."""
+        return {"u": self.u, "old": self._old}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where `save` was called, bit by bit the same."""
+        self.u, self._old, self._ahead = saved["u"].copy(), saved["old"].copy(), None
 
     def invariant(self) -> float:
         """The energy that the scheme itself keeps to rounding, between the last two times.
