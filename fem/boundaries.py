@@ -60,7 +60,7 @@ class PML:
     """
 
     elements: int = 3
-    reflection: float = 1e-3
+    reflection: float = 1e-4
 
     def __post_init__(self) -> None:
         if int(self.elements) != self.elements or self.elements < 1:

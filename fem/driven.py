@@ -22,7 +22,8 @@ stands for u + Δt²/12 a.
 The velocity is not part of the scheme; `marching` reads it, and u between two steps, off the polynomial in
 time through seven levels.
 
-Matched layers (see `pml`) and the absorbing boundary behind them are treated to order 2 inside the layer.
+Matched layers (see `pml`) and the absorbing boundary behind them are treated to order 2 inside the layer. Its
+force belongs to a as well: left out of it, it would drive the highest modes unstable.
 """
 
 from collections.abc import Mapping
@@ -180,14 +181,13 @@ class DrivenStepper:
 
     def _total_force(self) -> State:
         """Return L(…) − g and what goes with it at the present time."""
-        force = self._second_order_force() if self.scheme.order == 2 else self._fourth_order_force()
-        if self._layer is not None:
-            force.ravel()[self._layer.places] += self._layer.force()
-        return force
+        return self._second_order_force() if self.scheme.order == 2 else self._fourth_order_force()
 
     def _second_order_force(self) -> State:
         self.operator.update(self.u, self.u, self._force, 0.0, 0.0, -1.0)
         self._force.ravel()[self._loaded] -= self._load(0)
+        if self._layer is not None:
+            self._force.ravel()[self._layer.places] += self._layer.force()
         return self._force
 
     def _fourth_order_force(self) -> State:
@@ -209,6 +209,8 @@ class DrivenStepper:
         damping = self._damping.ravel()[self._loaded]
         force.ravel()[self._loaded] -= (past + 10 * present + future) / 12
         force.ravel()[self._loaded] -= step / 24 * damping * (future - past)
+        if self._layer is not None:
+            force.ravel()[self._layer.places] += self._layer.force()
         return force
 
     def _predicted_velocity(self, force: State) -> State:
