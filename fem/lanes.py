@@ -5,10 +5,10 @@ Node (i, j) of a grid of order p is node (a, b) of element (e, f): i = p e + a, 
 a class (a, b) lie side by side, one lane per element, so that a SIMD unit works on as many elements at once
 as it has lanes, whatever the order:
 
-    state[block, a, b, lane].
+    state[a, b, lane],   lane = (elements along y + 1) e + f.
 
-A small mesh is one block with the lanes (e, f); of a large one each column e of elements is a block with the
-lanes f, so that the blocks of a few columns stay in the cache. Lanes and classes without a node hold zeros.
+The compiled loops pass over a large mesh in blocks of lanes, of which a few fit into a fast cache. Lanes and
+classes without a node hold zeros.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,11 @@ ALIGNMENT = 64
 GRAIN = 16
 """Lanes are counted in multiples of this: one register of float32, two of float64."""
 
-LARGEST_BLOCK = 512
-"""Lanes of the largest mesh that is kept in one block."""
+SMALLEST_BLOCK = 512
+"""Lanes of a block of a large mesh, unless its columns are longer."""
+
+LARGEST_BLOCK = 2048
+"""Lanes of the largest mesh that is worked on as one block."""
 
 
 class Strides(NamedTuple):
@@ -33,31 +36,24 @@ class Strides(NamedTuple):
 
     Attributes
     ----------
-    blocks
-        Number of blocks.
     lanes
-        Distance of two classes in memory.
-    used, inner, last_inner
-        Lanes of a block that hold nodes with a = 0; with a > 0; and the latter in the last block.
-    along_x
-        From a node of class a = 0 to that of the next element along x.
-    state, weights
-        Sizes of one block of a state and of the weights.
-    carry_x
-        Lanes from an element to the next one along x, 0 if that is in the next block.
+        Distance of two classes in a state.
+    column
+        Lanes from an element to the next one along x.
+    used, inner
+        Number of lanes that hold nodes with a = 0, and with a > 0.
+    block, blocks
+        Lanes of a block, and how many there are.
     carry
         Length of one line of the carry, see `line_kernels`.
     """
 
-    blocks: int
     lanes: int
+    column: int
     used: int
     inner: int
-    last_inner: int
-    along_x: int
-    state: int
-    weights: int
-    carry_x: int
+    block: int
+    blocks: int
     carry: int
 
 
@@ -68,37 +64,29 @@ class LaneLayout:
     elements: tuple[int, int]
     order: int
 
-    @property
-    def one_block(self) -> bool:
-        """Whether the whole mesh is one block."""
-        return (self.elements[0] + 1) * (self.elements[1] + 1) <= LARGEST_BLOCK
-
     @cached_property
     def strides(self) -> Strides:
         """The layout in numbers."""
-        (along_x, along_y), p = self.elements, self.order
-        column = along_y + 1
-        used = (along_x + 1) * column if self.one_block else column
-        lanes = _odd_multiple(used)
-        block, weights = p * p * lanes, (2 * p * (p + 1) + p * p) * lanes
-        if self.one_block:
-            inner, carry = along_x * column, _rounded(used + column)
-            return Strides(1, lanes, used, inner, inner, column, block, weights, column, carry)
-        return Strides(along_x + 1, lanes, used, used, 0, block, block, weights, 0, lanes)
+        along_x, column = self.elements[0], self.elements[1] + 1
+        used = (along_x + 1) * column
+        block = rounded(used if used <= LARGEST_BLOCK else max(column + 1, SMALLEST_BLOCK))
+        # An odd multiple of the grain, so that the classes do not fall into the same sets of the cache.
+        lanes = rounded(used) + (rounded(used) // GRAIN + 1) % 2 * GRAIN
+        return Strides(
+            lanes, column, used, used - column, block, -(-used // block), block + rounded(column) + GRAIN
+        )
 
     @cached_property
     def size(self) -> int:
         """Length of a state, with a margin of zeros that the last lanes may read."""
-        strides = self.strides
-        return strides.blocks * strides.state + _rounded(strides.along_x + 1)
+        return self.order**2 * self.strides.lanes + rounded(self.strides.column + GRAIN)
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
         """Position in a state of each node of the grid, shape (p · along x + 1, p · along y + 1)."""
         p, strides = self.order, self.strides
         (e, a), (f, b) = (divmod(np.arange(p * n + 1), p) for n in self.elements)
-        start = e * (strides.carry_x if self.one_block else strides.state)
-        return (start + a * p * strides.lanes)[:, None] + b * strides.lanes + f
+        return (e * strides.column + a * p * strides.lanes)[:, None] + b * strides.lanes + f
 
     def pack(self, values: NDArray[Any]) -> NDArray[Any]:
         """Bring grid values (..., nx, ny) into the layout, shape (..., size)."""
@@ -113,9 +101,11 @@ class LaneLayout:
     def pack_weights(
         self, along_x: NDArray[Any], along_y: NDArray[Any], inverse_mass: NDArray[Any], dtype: DTypeLike
     ) -> NDArray[Any]:
-        """Bring the factors of `line_kernels` into the layout, shape (..., blocks · weights).
+        """Bring the factors of `line_kernels` into the layout, shape (..., n).
 
-        A block holds for every lane the weights along x [b, q], along y [a, q] and the inverse mass [a, b].
+        They are put in the order in which they are read: for each `GRAIN` of lanes the weights along x
+        [b, q]; after all of those, for each `GRAIN` of lanes and each a, the weights along y [q] and the
+        inverse mass [b].
 
         Parameters
         ----------
@@ -127,8 +117,8 @@ class LaneLayout:
         dtype
             Type of the weights.
         """
-        strides = self.strides
-        table = aligned_zeros((*along_x.shape[:-3], strides.blocks * strides.weights), dtype)
+        p, lanes = self.order, rounded(self.strides.used)
+        table = aligned_zeros((*along_x.shape[:-3], p * (3 * p + 2) * lanes), dtype)
         for places, values in zip(self._weight_places, (along_x, along_y, inverse_mass), strict=True):
             table[..., places] = values
         return table
@@ -137,15 +127,15 @@ class LaneLayout:
     def _weight_places(self) -> tuple[NDArray[np.int64], ...]:
         p, strides, (columns, rows) = self.order, self.strides, self.elements
         (e, a), (f, b) = (divmod(np.arange(p * n + 1), p) for n in self.elements)
-        column = strides.carry_x or strides.weights  # from an element to the next one along x
-        q = np.arange(p + 1) * strides.lanes
-        along_y, mass = (n * p * (p + 1) * strides.lanes for n in (1, 2))
-        lines_x = b * (p + 1) * strides.lanes + f
-        lines_y = along_y + e * column + a * (p + 1) * strides.lanes
+        grain, within = np.divmod(np.arange(strides.used).reshape(columns + 1, rows + 1), GRAIN)
+        start_x = grain * (p * (p + 1) * GRAIN) + within
+        start_y = p * (p + 1) * rounded(strides.used) + grain * (p * (2 * p + 1) * GRAIN) + within
+        q = np.arange(p + 1) * GRAIN
+        line_x, line_y = b * ((p + 1) * GRAIN), a * ((2 * p + 1) * GRAIN)
         return (
-            np.arange(columns)[:, None, None] * column + q[:, None] + lines_x,
-            lines_y[:, None, None] + np.arange(rows)[:, None] + q,
-            (mass + e * column + a * p * strides.lanes)[:, None] + b * strides.lanes + f,
+            start_x[:columns, None, f] + q[:, None] + line_x,
+            start_y[e, :rows, None] + q + line_y[:, None, None],
+            start_y[e][:, f] + line_y[:, None] + (p + 1 + b) * GRAIN,
         )
 
 
@@ -158,11 +148,6 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     return buffer[start : start + count].reshape(shape)
 
 
-def _rounded(lanes: int) -> int:
+def rounded(lanes: int) -> int:
+    """Round up to a multiple of `GRAIN`."""
     return -(-lanes // GRAIN) * GRAIN
-
-
-def _odd_multiple(lanes: int) -> int:
-    """Round up to an odd multiple of `GRAIN`, so that the classes do not fall into the same cache sets."""
-    grains = -(-lanes // GRAIN)
-    return (grains + 1 - grains % 2) * GRAIN

@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 
 from slimwave.fem.gll import differentiation_matrix, gll_nodes
 from slimwave.fem.kernels import compiled
-from slimwave.fem.lanes import ALIGNMENT, LaneLayout, Strides
+from slimwave.fem.lanes import ALIGNMENT, GRAIN, LaneLayout, Strides
 
 Array = NDArray[Any]
 
-LARGE = 2**21
-"""Bytes of fields and weights from which on they are taken to exceed the fast caches."""
+LARGE = 12 * 2**20
+"""Bytes of fields and weights from which on they are taken not to stay in the cache between two steps."""
 
-STEPS_TOGETHER = 6
-"""Number of time steps for which a block of a large mesh is fetched from memory once."""
+STEPS_TOGETHER = 12
+"""Number of time steps for which a block of such a mesh is fetched from memory once."""
 
 
 class Lanes:
@@ -160,16 +160,17 @@ class _Line:
         ]
         self.matrix = differentiation_matrix(gll_nodes(order)[0])
 
-    def at(self, start: ir.Value, distance: ir.Value, count: int) -> ir.Value:
+    def at(self, start: ir.Value, distance: ir.Value | int, count: int) -> ir.Value:
         """Index start + count · distance."""
-        return self.builder.add(start, self.builder.mul(distance, ir.Constant(distance.type, count)))
+        times = ir.Constant(start.type, count if isinstance(distance, ir.Value) else count * distance)
+        return self.builder.add(
+            start, self.builder.mul(distance, times) if isinstance(distance, ir.Value) else times
+        )
 
-    def product(
-        self, weights: ir.Value, g: ir.Value, lanes: ir.Value, y: ir.Value, nodes: list[ir.Value]
-    ) -> list[Lanes]:
+    def product(self, weights: ir.Value, g: ir.Value, y: ir.Value, nodes: list[ir.Value]) -> list[Lanes]:
         """Dᵀ G D y for the nodes at these indices and the weights from weights[g] on."""
         slopes = differentiate(self.matrix, [self.memory.load(y, node) for node in nodes])
-        factors = [self.memory.load(weights, self.at(g, lanes, q)) for q in range(self.order + 1)]
+        factors = [self.memory.load(weights, self.at(g, GRAIN, q)) for q in range(self.order + 1)]
         fluxes = [slope * factor for slope, factor in zip(slopes, factors, strict=True)]
         return differentiate_back(self.matrix, fluxes)
 
@@ -185,9 +186,9 @@ def _line_along_x(_typing: Any, weights, y, total, carry, g, node, place, end, l
         weights, y, total, carry = line.data
         g, node, place, end, lanes, next_x = values[4:10]
         nodes = [line.at(node, lanes, k * p) for k in range(p)] + [builder.add(node, next_x)]
-        product = line.product(weights, g, lanes, y, nodes)
+        product = line.product(weights, g, y, nodes)
         for k in range(p):
-            line.memory.store(product[k], total, line.at(place, lanes, k * p))
+            line.memory.store(product[k], total, line.at(place, GRAIN, k * p))
         line.memory.store(product[p], carry, end)
         return context.get_dummy_value()
 
@@ -196,7 +197,7 @@ def _line_along_x(_typing: Any, weights, y, total, carry, g, node, place, end, l
 
 @instructions
 def _line_along_y(  # type: ignore[no-untyped-def]
-    _typing: Any, weights, y, x, out, total, carry, beside, a, b, s, g, mass, node, place, end, slot, lanes,
+    _typing: Any, weights, y, x, out, total, carry, beside, a, b, s, g, node, place, end, slot, lanes,
     apart, first, order,
 ):  # fmt: skip
     """Add the product of one register of lines along y to `total` and update `out` with it.
@@ -204,8 +205,8 @@ def _line_along_y(  # type: ignore[no-untyped-def]
     `first` is a tuple, empty but for lines with the first nodes of elements along x, which take `carry` in.
     """
     signature = types.void(
-        weights, y, x, out, total, carry, beside, a, b, s, g, mass, node, place, end, slot, lanes,
-        apart, first, order,
+        weights, y, x, out, total, carry, beside, a, b, s, g, node, place, end, slot, lanes, apart, first,
+        order,
     )  # fmt: skip
     p = len(order)
     takes_carry = len(first) > 0
@@ -213,20 +214,20 @@ def _line_along_y(  # type: ignore[no-untyped-def]
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         line = _Line(context, builder, signature, values, p)
         weights, y, x, out, total, carry, beside = line.data
-        scalars, (g, mass, node, place, end, slot, lanes, apart) = values[7:10], values[10:18]
+        scalars, (g, node, place, end, slot, lanes, apart) = values[7:10], values[10:17]
         memory = line.memory
         a, b, s = (memory.spread(scalar) for scalar in scalars)
         one = ir.Constant(node.type, 1)
         nodes = [line.at(node, lanes, k) for k in range(p)]
-        product = line.product(weights, g, lanes, y, [*nodes, builder.add(node, one)])
+        product = line.product(weights, g, y, [*nodes, builder.add(node, one)])
         before = memory.load(beside, slot)
         memory.store(product[p], beside, slot)
         product[0] = product[0] + memory.shift(before, product[p])
         for k in range(p):
-            force = product[k] + memory.load(total, line.at(place, lanes, k))
+            force = product[k] + memory.load(total, line.at(place, GRAIN, k))
             if takes_carry:
                 force = force + memory.load(carry, line.at(end, apart, k))
-            scale = s * memory.load(weights, line.at(mass, lanes, k))
+            scale = s * memory.load(weights, line.at(g, GRAIN, p + 1 + k))
             kept = memory.load(x, nodes[k]) * a + memory.load(out, nodes[k]) * b
             memory.store(kept - force * scale, out, nodes[k])
         return context.get_dummy_value()
@@ -245,40 +246,53 @@ def _block_update(
     beside: Array,
     factors: tuple[float, float, float],
     block: int,
-    ends: tuple[int, int],
+    product: int,
     strides: Strides,
     order: tuple[int, ...],
 ) -> None:
-    """Out ← a·x + b·out − s·L y for one block; `ends` is where its carry comes from and goes to."""
+    """Out ← a·x + b·out − s·L y for one block.
+
+    `carry` and `beside` hold, for each product under way, what its previous block has left for this one.
+    """
     a, b, s = factors
-    p, lanes, apart = len(order), strides.lanes, strides.carry
-    width = beside.size // p
-    line = (p + 1) * lanes
-    inner = strides.inner if block < strides.blocks - 1 else strides.last_inner
-    node, along_x = block * strides.state, block * strides.weights
-    along_y = along_x + p * line
-    mass = along_y + p * line
-    come, go = ends
+    p, lanes, column, apart = len(order), strides.lanes, strides.column, strides.carry
+    width = ALIGNMENT // y.itemsize
+    line_x, line_y = (p + 1) * GRAIN, (2 * p + 1) * GRAIN
+    first = block * strides.block
+    used = min(strides.block, strides.used - first)
+    inner = min(strides.block, (max(0, strides.inner - first) + GRAIN - 1) // GRAIN * GRAIN)
+    end, slot = product * p * apart, product * p * width
+    along_x = first * p * (p + 1)
+    along_y = (strides.used + GRAIN - 1) // GRAIN * p * line_x + first * p * (2 * p + 1)
+    if block == 0:
+        beside[slot : slot + p * width] = 0
+    for k in range(p):
+        left = end + k * apart
+        for lane in range(column):
+            carry[left + lane] = carry[left + strides.block + lane] if block > 0 else 0
     for lane in range(0, inner, width):
+        grain, within = lane // GRAIN, lane % GRAIN
         for k in range(p):
             _line_along_x(
-                weights, y, total, carry, along_x + k * line + lane, node + k * lanes + lane,
-                k * lanes + lane, go + k * apart + lane, lanes, strides.along_x, order,
+                weights, y, total, carry, along_x + (grain * p + k) * line_x + within,
+                first + k * lanes + lane, (grain * p * p + k) * GRAIN + within,
+                end + k * apart + column + lane, lanes, column, order,
             )  # fmt: skip
-    if inner == 0:
-        total[: p * lanes] = 0
-    beside[:] = 0
-    for lane in range(0, strides.used, width):
+    if inner < used:
+        total[inner * p * p :] = 0
+    for lane in range(0, used, width):
+        grain, within = lane // GRAIN, lane % GRAIN
+        g, place = along_y + grain * p * line_y + within, grain * p * p * GRAIN + within
         _line_along_y(
-            weights, y, x, out, total, carry, beside, a, b, s, along_y + lane, mass + lane, node + lane,
-            lane, come + lane, 0, lanes, apart, (0,), order,
+            weights, y, x, out, total, carry, beside, a, b, s, g, first + lane, place, end + lane, slot,
+            lanes, apart, (0,), order,
         )  # fmt: skip
         if lane < inner:
             for k in range(1, p):
-                shift = k * p * lanes + lane
                 _line_along_y(
-                    weights, y, x, out, total, carry, beside, a, b, s, along_y + k * line + lane,
-                    mass + shift, node + shift, shift, come + lane, k * width, lanes, apart, (), order,
+                    weights, y, x, out, total, carry, beside, a, b, s, g + k * line_y,
+                    first + k * p * lanes + lane, place + k * p * GRAIN, end + lane, slot + k * width, lanes,
+                    apart, (), order,
                 )  # fmt: skip
 
 
@@ -300,27 +314,16 @@ def _wave(
     """`steps` time steps of `stages` products each, product m one block behind product m − 1."""
     zero, one, two = u.dtype.type(0), u.dtype.type(1), u.dtype.type(2)
     twelfth = step2 / u.dtype.type(12)
-    p, apart = len(order), strides.carry
-    head = strides.carry_x if strides.carry_x else strides.carry
-    side = 0 if strides.carry_x else p * apart
     for time in range(strides.blocks + steps * stages - 1):
         for m in range(max(0, time - strides.blocks + 1), min(steps * stages, time + 1)):
-            block = time - m
             new, now = (old, u) if m // stages % 2 == 0 else (u, old)
-            start = 2 * m * p * apart
-            come, go = start + block % 2 * side, start + (block + 1) % 2 * side + strides.carry_x
-            if block == 0:
-                for k in range(p):
-                    carry[come + k * apart : come + k * apart + head] = zero
             if stages == 1:
                 y, x, out, factors = now, now, new, (two, -one, step2)
             elif m % 2 == 0:
                 y, x, out, factors = now, now, scratch, (one, zero, twelfth)
             else:
                 y, x, out, factors = scratch, now, new, (two, -one, step2)
-            _block_update(
-                weights, y, x, out, total, carry, beside, factors, block, (come, go), strides, order
-            )
+            _block_update(weights, y, x, out, total, carry, beside, factors, time - m, m, strides, order)
 
 
 @compiled()
@@ -357,14 +360,10 @@ def march(
     strides, order
         The layout, and a tuple of p entries, whose length tells the compiler p.
     """
-    size, p = u.shape[1], len(order)
+    size = u.shape[1]
     fields = (work[:size], work[size : 2 * size])
-    scratch, rest = work[2 * size : 3 * size], work[3 * size :]
-    total, rest = rest[: strides.state], rest[strides.state :]
-    beside, carry = rest[: p * (ALIGNMENT // work.itemsize)], rest[p * (ALIGNMENT // work.itemsize) :]
-    scratch[:] = 0
-    rest[:] = 0
-    total[:] = 0
+    scratch = work[2 * size : 3 * size]
+    total, carry, beside = _divide(work[3 * size :], together * stages, strides, order)
     for sample in range(u.shape[0]):
         now, new = fields
         now[:], new[:] = u[sample], old[sample]
@@ -391,31 +390,35 @@ def update(
     order: tuple[int, ...],
 ) -> None:
     """Out ← a·x + b·out − s·L y with `factors` = (a, b, s) for each sample; see `march`."""
-    p = len(order)
-    total, rest = work[: strides.state], work[strides.state :]
-    beside, carry = rest[: p * (ALIGNMENT // work.itemsize)], rest[p * (ALIGNMENT // work.itemsize) :]
-    side = 0 if strides.carry_x else p * strides.carry
+    total, carry, beside = _divide(work, 1, strides, order)
     for sample in range(y.shape[0]):
         table = weights[sample if weights.shape[0] > 1 else 0]
-        carry[:] = 0
-        total[:] = 0
         for block in range(strides.blocks):
-            ends = block % 2 * side, (block + 1) % 2 * side + strides.carry_x
             _block_update(
-                table, y[sample], x[sample], out[sample], total, carry, beside, factors, block, ends,
-                strides, order,
+                table, y[sample], x[sample], out[sample], total, carry, beside, factors, block, 0, strides,
+                order,
             )  # fmt: skip
+
+
+@compiled()
+def _divide(
+    work: Array, products: int, strides: Strides, order: tuple[int, ...]
+) -> tuple[Array, Array, Array]:
+    """Buffers `total`, `carry` and `beside` for so many products under way."""
+    p = len(order)
+    start = p * p * strides.block
+    end = start + products * p * strides.carry
+    return work[:start], work[start:end], work[end : end + products * p * (ALIGNMENT // work.itemsize)]
 
 
 def work_size(layout: LaneLayout, itemsize: int, *, fields: int = 3, products: int = 1) -> int:
     """Length of the buffer of `march`, or of `update`, which keeps no fields in it."""
     strides, p = layout.strides, layout.order
-    carry = (2 * products + 1) * p * strides.carry
-    return fields * layout.size + strides.state + p * (ALIGNMENT // itemsize) + carry
+    return fields * layout.size + p * (p * strides.block + products * (strides.carry + ALIGNMENT // itemsize))
 
 
 def steps_together(layout: LaneLayout, itemsize: int) -> int:
     """Number of time steps that shall follow one another through the blocks of a mesh."""
-    strides = layout.strides
-    everything = strides.blocks * (3 * strides.state + strides.weights) * itemsize
-    return 1 if everything <= LARGE else STEPS_TOGETHER
+    p, lanes = layout.order, layout.strides.lanes
+    fields, weights = 3 * p * p * lanes, p * (3 * p + 2) * lanes
+    return STEPS_TOGETHER if (fields + weights) * itemsize > LARGE else 1
