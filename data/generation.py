@@ -10,17 +10,19 @@ file; the same call continues with what is missing and ends with the same bytes.
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from slimwave import __version__
+from slimwave.data.cluster import run_on_cluster
 from slimwave.data.durable import remove_parts, write_bytes
 from slimwave.data.guard import open_guarded
 from slimwave.data.lock import folder_lock
@@ -95,6 +97,8 @@ def generate(config: GenerateConfig, *, progress: bool = False) -> GenerationSum
         If the folder holds something else.
     RuntimeError
         If a worker process died.
+    ImportError
+        If a cluster is asked for without Dask.
     """
     require_writable(config.output)
     with folder_lock(config.output):
@@ -205,7 +209,7 @@ def _make(
     missing: list[ShardTask], config: GenerateConfig, folder: RunFolder, manifest: Manifest, bar: "tqdm[Any]"
 ) -> Manifest:
     """Make the missing shards, listing each in the manifest and the log as soon as it is there."""
-    with closing(run_tasks(partial(_make_shard, config), missing, config.workers)) as made:
+    with closing(_made(missing, config)) as made:
         for entry, cpu_seconds in made:
             manifest = replace(manifest, shards=(*manifest.shards, entry))
             manifest.write(folder.path)
@@ -214,8 +218,53 @@ def _make(
     return manifest
 
 
+def _made(
+    missing: list[ShardTask], config: GenerateConfig
+) -> Generator[tuple[ShardEntry, float], None, None]:
+    """Make shards here, in worker processes that write them too, or on a cluster that only computes."""
+    if config.scheduler is None:
+        yield from run_tasks(partial(_make_shard, config), missing, config.workers)
+        return
+    solve = partial(_solve_for, __version__, config)
+    with closing(run_on_cluster(solve, missing, config.scheduler)) as solved:
+        yield from (_write_shard(config, shard) for shard in solved)
+
+
+@dataclass(frozen=True)
+class _SolvedShard:
+    """A shard before it is written: its manifest entry, its bytes, and the process time they took."""
+
+    entry: ShardEntry
+    image: bytes | memoryview
+    cpu_seconds: float
+
+
 def _make_shard(config: GenerateConfig, task: ShardTask) -> tuple[ShardEntry, float]:
-    """Solve the trajectories of a shard and write it; return its manifest entry and the process time."""
+    return _write_shard(config, _solve_shard(config, task))
+
+
+def _write_shard(config: GenerateConfig, shard: _SolvedShard) -> tuple[ShardEntry, float]:
+    """Write a shard; return its manifest entry and the process time."""
+    write_bytes(config.output / shard.entry.file, shard.image)
+    return shard.entry, shard.cpu_seconds
+
+
+_one_at_a_time = Lock()
+
+
+def _solve_for(version: str, config: GenerateConfig, task: ShardTask) -> _SolvedShard:
+    """Solve a shard on a cluster, where a worker may have several threads; the solver works in one."""
+    if version != __version__:
+        raise RuntimeError(
+            f"a worker of the cluster has slimwave {__version__}, expected {version}; update it"
+        )
+    with _one_at_a_time:
+        solved = _solve_shard(config, task)
+    return replace(solved, image=bytes(solved.image))
+
+
+def _solve_shard(config: GenerateConfig, task: ShardTask) -> _SolvedShard:
+    """Solve the trajectories of a shard."""
     snapshots = config.split(task.split).snapshots
     solved = [
         solve_scenario(draw_scenario(config, task.split, index), config, snapshots=snapshots)
@@ -224,10 +273,9 @@ def _make_shard(config: GenerateConfig, task: ShardTask) -> tuple[ShardEntry, fl
     image = shard_image(
         solved, split=task.split, indices=task.indices, config_hash=hash_of(data_settings(config))
     )
-    write_bytes(config.output / task.file, image)
     speeds = min(float(one.c.min()) for one in solved), max(float(one.c.max()) for one in solved)
     entry = _entry(task, snapshots, speeds, image.nbytes, hashlib.sha256(image).hexdigest())
-    return entry, sum(one.cpu_seconds for one in solved)
+    return _SolvedShard(entry, image, sum(one.cpu_seconds for one in solved))
 
 
 def _entry(

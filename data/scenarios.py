@@ -259,7 +259,9 @@ class SplitsConfig:
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """Everything ``slimwave generate`` needs. Output, workers, overwrite and device do not change the data.
+    """Everything ``slimwave generate`` needs.
+
+    Output, workers, scheduler, overwrite and device do not change the data.
 
     Parameters
     ----------
@@ -267,6 +269,9 @@ class GenerateConfig:
         Folder of the dataset; created, or continued if it holds an unfinished run of the same settings.
     workers
         Worker processes.
+    scheduler
+        Address of a Dask scheduler whose workers solve the scenarios (extra ``cluster``), such as
+        ``tcp://head:8786``; None solves them on this machine.
     overwrite
         Delete an earlier dataset in ``output`` instead of continuing it.
     device
@@ -279,6 +284,7 @@ class GenerateConfig:
 
     output: Path = Path("runs/data")
     workers: int = 1
+    scheduler: str | None = None
     overwrite: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
@@ -298,6 +304,10 @@ class GenerateConfig:
             )
         _at_least("seed", self.seed, 0)
         _at_least("workers", self.workers, 1)
+        if self.scheduler is not None and self.workers > 1:
+            raise ValueError(
+                f"--workers: expected 1 together with --scheduler, whose workers are used, got {self.workers}"
+            )
         _at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
         for name in self.split_names:
             self._require_room(name)

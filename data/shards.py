@@ -24,7 +24,7 @@ from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 REGENERATE = "delete the file and run 'slimwave generate' again with the same settings"
-NOT_DATA = ("output", "workers", "overwrite", "device")
+NOT_DATA = ("output", "workers", "scheduler", "overwrite", "device")
 """Settings that do not define the data."""
 
 SHARD_NAME = re.compile(rf"data/({'|'.join(SPLITS)})/wave2d_\1_\d{{5,}}\.hdf5")

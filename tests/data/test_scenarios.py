@@ -66,6 +66,10 @@ def fields(scenario: Scenario) -> bytes:
         (lambda: SplitConfig(snapshots=1), r"--splits\.<split>\.snapshots"),
         (lambda: GenerateConfig(seed=-1), r"--seed"),
         (lambda: GenerateConfig(workers=0), r"--workers"),
+        (
+            lambda: GenerateConfig(workers=2, scheduler="tcp://localhost:1"),
+            r"--workers: expected 1 together with --scheduler.*got 2",
+        ),
         (lambda: GenerateConfig(trajectories_per_shard=0), r"--trajectories_per_shard"),
         (lambda: GenerateConfig(device="cuda"), r"--device: expected auto or cpu"),
         (
