@@ -12,6 +12,7 @@ Springer 2006, section 2.3).
 [1.0, 4.0, 1.0]
 """
 
+from functools import lru_cache
 from numbers import Integral
 
 import numpy as np
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+@lru_cache(maxsize=64)
 def gll_nodes(order: int) -> tuple[Array, Array]:
-    """Nodes and weights on [0, 1], each of shape (order + 1,), the nodes increasing.
+    """Nodes and weights on [0, 1], each of shape (order + 1,), the nodes increasing; both are read-only.
 
     On [−1, 1] the weights are w = 2 / (p (p + 1) P_p(ξ)²).
 
@@ -39,7 +41,10 @@ def gll_nodes(order: int) -> tuple[Array, Array]:
     interior = interior - slope(interior) / curvature(interior)  # one Newton step: roots to the last bit
     nodes = np.concatenate([[-1.0], 0.5 * (interior - interior[::-1]), [1.0]])
     weights = 2.0 / (order * (order + 1) * legendre(nodes) ** 2)
-    return 0.5 * (nodes + 1.0), 0.5 * weights
+    nodes, weights = 0.5 * (nodes + 1.0), 0.5 * weights
+    for shared in (nodes, weights):
+        shared.flags.writeable = False
+    return nodes, weights
 
 
 def lagrange(nodes: Array, x: Array) -> Array:

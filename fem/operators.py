@@ -91,9 +91,7 @@ class TensorOperator(WaveOperator):
 
     def __init__(self, grid: TensorGrid, weights: NDArray[Any]):
         self.dtype = weights.dtype
-        self.mass = grid.layout.pack(grid.mass)
-        self.places = np.empty(grid.numbers.size, dtype=np.int64)
-        self.places[grid.numbers] = grid.layout.places
+        self.mass, self.places = grid.packed_mass, grid.places
         self._layout = grid.layout
         self._weights = weights
 

@@ -40,12 +40,16 @@ class TensorSampler(Sampler):
         self.x, self.y = x, y
         self.inside = np.ones((len(x), len(y)), dtype=bool)
         self._layout = grid.layout
-        self._along_x, self._along_y = _axis_matrix(grid.x, x), _axis_matrix(grid.y, y)
+        matrices = _axis_matrix(grid.x, x), _axis_matrix(grid.y, y).T
+        self._matrices = {
+            np.dtype(dtype): tuple(matrix.astype(dtype) for matrix in matrices)
+            for dtype in (np.float32, np.float64)
+        }
 
     def sample(self, state: NDArray[Any]) -> NDArray[Any]:
         """Values on the grid, shape ([batch,] nx, ny); state has shape ([batch,] size)."""
-        along_x, along_y = self._along_x.astype(state.dtype), self._along_y.astype(state.dtype)
-        return np.asarray(along_x @ self._layout.unpack(state) @ along_y.T)
+        along_x, along_y = self._matrices[state.dtype]
+        return np.asarray(along_x @ self._layout.unpack(state) @ along_y)
 
 
 class SparseSampler(Sampler):

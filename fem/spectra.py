@@ -7,6 +7,8 @@ lies between 0 and some ten percent above the truth, and it costs next to nothin
 stopped early err on the other, unstable side.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from slimwave.fem.assembly import element_stiffness
@@ -53,6 +55,7 @@ def _fastest(space: GLLSpace, grid: TensorGrid, squared_speed: Array) -> Array:
     return np.asarray(columns[:, element_nodes(len(grid.y.lines) - 1, p)].max(axis=2))
 
 
+@lru_cache(maxsize=64)
 def _unit_eigenvalue(order: int) -> float:
     """Largest eigenvalue of −u'' on one GLL element of length 1."""
     nodes, weights = gll_nodes(order)

@@ -51,7 +51,7 @@ class Axis:
         np.add.at(mass, element_nodes(len(lengths), order), lengths[:, None] * weights)
         return cls(lines, nodes, mass, order)
 
-    @property
+    @cached_property
     def conductance(self) -> Array:
         """w_q / h of each node of each element, shape (elements, p + 1)."""
         _, weights = gll_nodes(self.order)
@@ -74,7 +74,7 @@ class TensorGrid:
     y: Axis
     numbers: NDArray[np.int64]
 
-    @property
+    @cached_property
     def mass(self) -> Array:
         """Diagonal mass at the grid nodes, shape (nx, ny)."""
         return np.outer(self.x.mass, self.y.mass)
@@ -83,6 +83,18 @@ class TensorGrid:
     def layout(self) -> LaneLayout:
         """How the states of an operator on this grid lie in memory."""
         return LaneLayout((len(self.x.lines) - 1, len(self.y.lines) - 1), self.x.order)
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Position in a state of each degree of freedom of the basis."""
+        places = np.empty(self.numbers.size, dtype=np.int64)
+        places[self.numbers] = self.layout.places
+        return places
+
+    @cached_property
+    def packed_mass(self) -> Array:
+        """Diagonal mass in the layout of a state."""
+        return self.layout.pack(self.mass)
 
     def by_cells(self, element_dofs: NDArray[np.int64], values: Array) -> Array:
         """Bring values at the nodes of each element, (elements, nodes), into the order of the grid.
