@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from skfem import Mesh
+from skfem import Basis, Mesh
 from skfem.refdom import RefQuad
 
 from slimwave.fem.assembly import mass_diagonal
@@ -52,7 +52,7 @@ class GLLSpace:
     Raises
     ------
     ValueError
-        For a mesh that does not consist of quads, or an order below 1.
+        For a mesh that does not consist of quads, elements that are inverted or folded, or an order below 1.
     """
 
     def __init__(self, mesh: Mesh, order: int = 4, *, structured: bool = True):
@@ -61,6 +61,7 @@ class GLLSpace:
         self.mesh = mesh
         self.order = order
         self.basis = gll_basis(mesh, order)
+        _check_elements(self.basis)
         self.points: Array = self.basis.doflocs
         self.mass = mass_diagonal(self.basis)
         self.grid: TensorGrid | None = find_tensor_grid(self.basis, order) if structured else None
@@ -123,3 +124,16 @@ class GLLSpace:
             else:
                 self._samplers[key] = SparseSampler(self.basis, x, y)
         return self._samplers[key]
+
+
+def _check_elements(basis: Basis) -> None:
+    """Refuse elements whose map folds over, and elements listed in the opposite sense of the others."""
+    jacobian = basis.mapping.detDF(basis.X)
+    sense = np.sign(np.median(jacobian))
+    bad = np.flatnonzero((sense * jacobian).min(axis=1) <= 0.0)
+    if bad.size:
+        x, y = basis.mesh.p[:, basis.mesh.t[:, bad[0]]].mean(axis=1)
+        raise ValueError(
+            f"mesh: {bad.size} of {len(jacobian)} elements are inverted or folded, the first is {bad[0]}"
+            f" near x={x:g}, y={y:g}; move its vertices, or list them in the same sense as elsewhere"
+        )
