@@ -35,6 +35,10 @@ from slimwave.surrogates.walls import wall_mask
 
 BETAS = (0.9, 0.99)
 FINAL_RATE = 0.01
+LEAST_ERROR = 1e-6
+"""Relative error below which the loss is flat; keeps the root's slope finite."""
+REST = 1e-10
+"""Size of a state, in units of the training fields, below which it counts as being at rest."""
 
 Validate = Callable[[Surrogate], float]
 
@@ -44,11 +48,12 @@ class TrainingDivergedError(RuntimeError):
 
 
 def relative_loss(forecast: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
-    """Mean over batch and steps of the squared error of u/σ_u and v/σ_v, relative to the target's size.
+    """Mean over batch and steps of the relative error of the state, with u and v each in its own scale.
 
     Dividing each field by its own scale weighs displacement and velocity alike, as the energy does;
     dividing by the size of the sample's first target makes weak and strong waves count alike, even at a
-    moment when u alone passes through zero.
+    moment when u alone passes through zero. The error itself, not its square, is averaged: hard samples do
+    not drown the others.
 
     Parameters
     ----------
@@ -56,8 +61,8 @@ def relative_loss(forecast: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
     scale: (1, 2, 1, 1)
     """
     error = ((forecast - targets) / scale).square().mean(dim=(2, 3, 4))
-    size = relative_scale(targets[:, 0], scale).flatten(1).square()
-    return (error / size).mean()
+    size = relative_scale(targets[:, 0], scale).flatten(1).clamp(min=REST).square()
+    return (error / size + LEAST_ERROR**2).sqrt().mean()
 
 
 def learning_rate(fit: FitConfig, step: int) -> float:
@@ -186,7 +191,7 @@ class Fitter:
         return self.position
 
     def step(self) -> float:
-        """Take one optimiser step and return the root of the loss: a relative error per macro step."""
+        """Take one optimiser step and return the loss, a relative error per macro step."""
         number = self.position.step
         generator = generator_of(self.seed, number)
         batch = self._draw(generator)
@@ -203,7 +208,7 @@ class Fitter:
         self.optimizer.step()
         self._update_average()
         self.position = replace(self.position, step=number + 1)
-        return math.sqrt(loss.item())
+        return loss.item()
 
     def save(self, path: Path) -> None:
         """Write weights, average, moments and position into one file."""

@@ -3,12 +3,15 @@
 One step from the state s = (u, v) in the medium c, with σ the scales of u and v, δ their typical increments:
 
     g    = 1 + α E₂ gelu(E₁ * extend(c))              gates: once per medium
-    h₀   = g₀ ⊙ (L * extend(s / σ))
+    s'   = S * extend(s / σ)                          filter of the grid-scale waves
+    h₀   = g₀ ⊙ (L * s')
     hᵢ   = crop(hᵢ₋₁) + gᵢ ⊙ (Wᵢ * φ(hᵢ₋₁))           valid convolutions
-    s⁺   = mask · (s + β δ H hₙ)                      1 × 1 head H
+    s⁺   = mask · (σ crop(s') + β δ H hₙ)             1 × 1 head H
 
 - The field is extended ONCE, by the total reach and by the walls' mirror images; every convolution after that
   is valid, so no layer ever sees an invented boundary.
+- Waves that the grid cannot carry are filtered from the state in every step, so that no unstable one can grow
+  from rounding; see :mod:`slimwave.surrogates.filters`.
 - The medium multiplies, as it does in u_tt = ∇·(c² ∇u). A network that only adds c to its input has to
   imitate the product by nonlinearities, and its rollouts are two to three times worse.
 - With φ = identity (``activation="none"``) the step is exactly linear in the state, as the wave equation is:
@@ -27,6 +30,8 @@ from torch.nn import functional as F
 
 from slimwave.compression.arguments import full_rank
 from slimwave.compression.formats import make_conv
+from slimwave.surrogates.filters import REACH as FILTER_REACH
+from slimwave.surrogates.filters import remove_grid_waves, shapiro_taps
 from slimwave.surrogates.settings import NetworkConfig
 from slimwave.surrogates.surrogate import Surrogate, relative_scale
 from slimwave.surrogates.task import WaveTask
@@ -65,9 +70,12 @@ class ResidualCNN(Surrogate):
     6
     """
 
+    taps: Tensor
+
     def __init__(self, config: NetworkConfig, task: WaveTask) -> None:
         super().__init__(config, task)
         width, depth = config.width, config.depth
+        self.register_buffer("taps", shapiro_taps(), persistent=False)
         self.nonlinear = config.activation == "gelu"
         self.lift = self._lift(2, bias=self.nonlinear)
         self.blocks = nn.ModuleList(self._conv(width, self._rank, self.nonlinear) for _ in range(depth - 1))
@@ -93,7 +101,7 @@ class ResidualCNN(Surrogate):
 
     @property
     def reach(self) -> int:
-        """Cells to each side that one step reads."""
+        """Cells to each side that the learned convolutions of one step read."""
         return self.config.depth * (self.config.kernel_size // 2)
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> ResidualContext:
@@ -106,15 +114,17 @@ class ResidualCNN(Surrogate):
     def step(self, state: Tensor, context: ResidualContext) -> Tensor:
         """Advance the state (batch, 2, nx, ny) by one macro step."""
         size = relative_scale(state, self.scale) if self.nonlinear else state.new_ones(1)
-        normalised = state / (self.scale * size)
+        extended = extend(state / (self.scale * size), self.reach + FILTER_REACH, context.signs)
+        filtered = remove_grid_waves(_channels_last(extended), self.taps)
         gates = context.gates.chunk(self.config.depth, dim=1)
-        hidden = gates[0] * self.lift(_channels_last(extend(normalised, self.reach, context.signs)))
+        hidden = gates[0] * self.lift(filtered)
         half = self.config.kernel_size // 2
         for layer, block in enumerate(self.blocks, start=1):
             update = block(F.gelu(hidden) if self.nonlinear else hidden)
             hidden = _crop(hidden, half) + _crop(gates[layer], layer * half) * update
-        change = HEAD_SCALE * self.increment * size * self.head(hidden)
-        return (state + change) * context.mask
+        following = self.scale * _crop(filtered, self.reach)
+        following = following + HEAD_SCALE * self.increment * self.head(hidden)
+        return size * following * context.mask
 
 
 def _crop(field: Tensor, cells: int) -> Tensor:

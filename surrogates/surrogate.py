@@ -50,7 +50,7 @@ class Surrogate(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Cells to each side that one step reads."""
+        """Cells to each side that the learned part of one step reads."""
         raise NotImplementedError
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> Context:

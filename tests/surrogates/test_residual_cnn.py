@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slimwave.compression.one_way import OneWayConv
+from slimwave.surrogates.filters import REACH as FILTER_REACH
 from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.residual_cnn import ResidualCNN
 from slimwave.surrogates.settings import NetworkConfig
@@ -120,14 +121,25 @@ def test_a_batch_is_its_samples_one_by_one() -> None:
         assert torch.allclose(together[n], alone[0], atol=1e-12)
 
 
-def test_information_travels_no_further_than_the_reach() -> None:
+def test_information_travels_no_further_than_convolutions_and_filter_reach() -> None:
     model = network(SMALL)
     state, wave_speed, walls = scene(1, 21, 21)
     disturbed = state.clone()
     disturbed[0, 0, 10, 10] += 1
     change = (model(disturbed, wave_speed, walls) - model(state, wave_speed, walls))[0].abs().amax(dim=0)
     moved = change.nonzero() - 10
-    assert moved.abs().max() == model.reach == 2
+    assert model.reach == 2
+    assert moved.abs().max() == model.reach + FILTER_REACH
+
+
+def test_a_wave_that_the_grid_cannot_carry_is_gone_after_one_step() -> None:
+    """Two nodes per wave along x, in a domain of Neumann walls whose nodes are its crests."""
+    _, wave_speed, _ = scene(1)
+    walls = torch.ones(1, 4, dtype=torch.float64)
+    crests = torch.ones(12, 11, dtype=torch.float64) * (-1.0) ** torch.arange(12)[:, None]
+    state = torch.stack([crests, -2 * crests])[None]
+    for config in (SMALL, ONE_WAY):
+        assert network(config)(state, wave_speed, walls).abs().max() < 1e-6
 
 
 def test_a_reach_shorter_than_the_wave_s_way_is_refused_with_the_number_that_would_do() -> None:

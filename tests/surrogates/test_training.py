@@ -164,7 +164,7 @@ def test_a_resume_with_other_settings_is_refused_by_name(training: Settings, tmp
 def test_more_snapshots_than_exist_are_refused(training: Settings, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"needs 101 snapshots, .* split 'valid' have 8"):
         train(training(tmp_path / "a", validation=ValidationConfig(steps=100)))
-    with pytest.raises(ValueError, match=r"horizon 20.* 'train' have 8"):
+    with pytest.raises(ValueError, match=r"21 snapshots, .* 'train' have 8"):
         train(training(tmp_path / "b", fit=FitConfig(steps=2, unroll=(20,))))
 
 
@@ -192,19 +192,25 @@ def test_the_run_folder_tells_what_was_done(trained: TrainResult) -> None:
 
 
 def test_loss_weighs_u_and_v_by_their_scales_and_forgets_the_amplitude() -> None:
-    """An error of ε σ in one of two channels of a target of size r costs ε² / 2 r²."""
+    """An error of ε σ in one of the two channels of a target of size r costs ε / (√2 r)."""
     scale = torch.tensor([0.2, 3.0]).reshape(1, 2, 1, 1)
     target = torch.randn(2, 1, 2, 6, 6) * scale
-    size = (target / scale).square().mean(dim=(1, 2, 3, 4))
+    size = (target / scale).square().mean(dim=(1, 2, 3, 4)).sqrt()
+    expected = float((0.01 / math.sqrt(2) / size).mean())
     for channel in (0, 1):
         forecast = target.clone()
         forecast[:, :, channel] += 0.01 * scale[0, channel]
-        assert relative_loss(forecast, target, scale).item() == pytest.approx(
-            (1e-4 / 2 / size).mean().item(), rel=1e-3
-        )
-        assert relative_loss(50 * forecast, 50 * target, scale).item() == pytest.approx(
-            relative_loss(forecast, target, scale).item(), rel=1e-3
-        )
+        for amplitude in (1, 50):
+            loss = relative_loss(amplitude * forecast, amplitude * target, scale)
+            assert loss.item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_loss_has_a_finite_slope_at_a_perfect_forecast_and_at_rest() -> None:
+    for target in (torch.randn(1, 1, 2, 6, 6), torch.zeros(1, 1, 2, 6, 6)):
+        forecast = target.clone().requires_grad_()
+        relative_loss(forecast, target, torch.ones(1, 2, 1, 1)).backward()  # type: ignore[no-untyped-call]
+        assert forecast.grad is not None
+        assert bool(torch.isfinite(forecast.grad).all())
 
 
 def test_schedule_and_curriculum() -> None:
