@@ -1,4 +1,4 @@
-"""Random media: smooth random fields, layers and inclusions as functions c(x, y).
+"""Random media as functions c(x, y): smooth random fields, layers, faults, inclusions and gradients.
 
 Each medium is a frozen description that is called like a function, and is drawn from a numpy `Generator`, so
 that the same seed gives the same medium on every machine:
@@ -11,7 +11,7 @@ that the same seed gives the same medium on every machine:
 
 All values lie in [min_speed, max_speed], because every medium is a convex combination of speeds from
 that interval. Interfaces are tanh profiles of a given width: a jump inside an element would cost a
-high-order method its order.
+high-order method its order. For jumps along element edges see `materials.PerElement`.
 """
 
 from dataclasses import dataclass
@@ -153,7 +153,96 @@ class InclusionMedium:
         return np.clip(speed, lowest, highest)
 
 
-Medium = SmoothRandomMedium | LayeredMedium | InclusionMedium
+@dataclass(frozen=True, eq=False)
+class FaultedMedium:
+    """Layers cut by faults: beyond each fault, all that lies there is thrown up or down.
+
+    Fault k is the line through (positions[k], 0) at the angle angles[k] against x. On its right side, the
+    medium is that on the left moved by throws[k] along y; with d the distance from the fault, positive on the
+    right, H = (1 + tanh(d / interface_width)) / 2 and c = (1 − H) c_left(x, y) + H c_left(x, y − throw).
+
+    Parameters
+    ----------
+    layers
+        The medium before faulting.
+    positions
+        Where each fault meets y = 0, shape (faults,).
+    angles
+        Radians, in (0, π), shape (faults,).
+    throws
+        Units of length, shape (faults,).
+    interface_width
+        Half width of the tanh profile, in units of length.
+    """
+
+    layers: LayeredMedium
+    positions: Array
+    angles: Array
+    throws: Array
+    interface_width: float
+
+    def __post_init__(self) -> None:
+        _check_positive("interface_width", self.interface_width)
+        if not len(self.positions) == len(self.angles) == len(self.throws):
+            raise ValueError(
+                "positions, angles, throws: expected one of each for every fault, got "
+                f"{len(self.positions)}, {len(self.angles)} and {len(self.throws)}"
+            )
+        if not (np.all(self.angles > 0) and np.all(self.angles < np.pi)):
+            raise ValueError(f"angles: expected radians between 0 and pi, got {self.angles}")
+
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> Array:
+        """Speed c at the points (x, y), arrays of one shape."""
+        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        return self._with_faults(x, y, 0)
+
+    def _with_faults(self, x: Array, y: Array, first: int) -> Array:
+        """Speed with the faults from number `first` on."""
+        if first == len(self.throws):
+            return self.layers(x, y)
+        angle = self.angles[first]
+        distance = np.sin(angle) * (x - self.positions[first]) - np.cos(angle) * y
+        right = _ramp(distance / self.interface_width)
+        stayed = self._with_faults(x, y, first + 1)
+        thrown = self._with_faults(x, y - self.throws[first], first + 1)
+        return (1.0 - right) * stayed + right * thrown
+
+
+@dataclass(frozen=True)
+class GradientMedium:
+    """A speed that grows linearly along a direction, and is constant before and after.
+
+    With s = (cos(angle) x + sin(angle) y − start) / length, kept in [0, 1],
+    c = min_speed + (max_speed − min_speed) s.
+
+    Parameters
+    ----------
+    min_speed, max_speed
+        Range of c.
+    angle
+        Direction of growth against x, radians.
+    start, length
+        Where the growth begins along that direction, and over which length it extends.
+    """
+
+    min_speed: float
+    max_speed: float
+    angle: float
+    start: float
+    length: float
+
+    def __post_init__(self) -> None:
+        _check_range(self.min_speed, self.max_speed)
+        _check_positive("length", self.length)
+
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> Array:
+        """Speed c at the points (x, y), arrays of one shape."""
+        along = np.cos(self.angle) * np.asarray(x, float) + np.sin(self.angle) * np.asarray(y, float)
+        share = np.clip((along - self.start) / self.length, 0.0, 1.0)
+        return self.min_speed + (self.max_speed - self.min_speed) * share
+
+
+Medium = SmoothRandomMedium | LayeredMedium | InclusionMedium | FaultedMedium | GradientMedium
 
 
 def draw_smooth_random_medium(
@@ -222,6 +311,59 @@ def draw_inclusion_medium(
         speeds=rng.uniform(min_speed, max_speed, count),
         interface_width=interface_width,
     )
+
+
+def draw_faulted_medium(
+    rng: np.random.Generator,
+    *,
+    min_speed: float = 1.0,
+    max_speed: float = 2.0,
+    interface_width: float = 0.02,
+    layers: tuple[int, int] = (3, 6),
+    faults: tuple[int, int] = (1, 3),
+    max_dip: float = 0.2,
+    throw: tuple[float, float] = (0.05, 0.2),
+    width: float = 1.0,
+    height: float = 1.0,
+) -> FaultedMedium:
+    """Draw a layered medium with steep faults on a domain (width, height).
+
+    The numbers of layers and faults are uniform in their ranges (both ends included); the size of each throw
+    is uniform in `throw`, a share of the height, and goes up or down; faults stand within 30° of upright.
+    """
+    layered = draw_layered_medium(
+        rng,
+        min_speed=min_speed,
+        max_speed=max_speed,
+        interface_width=interface_width,
+        layers=layers,
+        max_dip=max_dip,
+        width=width,
+        height=height,
+    )
+    count = int(rng.integers(faults[0], faults[1], endpoint=True))
+    return FaultedMedium(
+        layers=layered,
+        positions=rng.uniform(0.1, 0.9, count) * width,
+        angles=0.5 * np.pi + rng.uniform(-np.pi / 6, np.pi / 6, count),
+        throws=rng.uniform(*throw, count) * rng.choice([-1.0, 1.0], count) * height,
+        interface_width=interface_width,
+    )
+
+
+def draw_gradient_medium(
+    rng: np.random.Generator,
+    *,
+    min_speed: float = 1.0,
+    max_speed: float = 2.0,
+    width: float = 1.0,
+    height: float = 1.0,
+) -> GradientMedium:
+    """Draw a speed that grows from min_speed to max_speed across the domain, in any direction."""
+    angle = float(rng.uniform(0.0, 2.0 * np.pi))
+    corners = np.outer([0.0, width], [np.cos(angle)]) + np.outer([0.0, height], [np.sin(angle)]).T
+    start, length = float(corners.min()), float(np.ptp(corners))
+    return GradientMedium(min_speed, max_speed, angle, start, length)
 
 
 def _ramp(scaled_distance: Array) -> Array:

@@ -7,15 +7,25 @@ from hypothesis import strategies as st
 
 from slimwave.fem.boundaries import SIDES, wall_signs
 from slimwave.fem.media import (
+    FaultedMedium,
+    GradientMedium,
     LayeredMedium,
     SmoothRandomMedium,
+    draw_faulted_medium,
+    draw_gradient_medium,
     draw_inclusion_medium,
     draw_layered_medium,
     draw_smooth_random_medium,
 )
 from slimwave.fem.sources import GaussianPulses, draw_gaussian_pulses
 
-DRAWS = [draw_smooth_random_medium, draw_layered_medium, draw_inclusion_medium]
+DRAWS = [
+    draw_smooth_random_medium,
+    draw_layered_medium,
+    draw_inclusion_medium,
+    draw_faulted_medium,
+    draw_gradient_medium,
+]
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -78,6 +88,31 @@ def test_inclusions_cover_the_background():
     assert medium(9.0, 9.0) == pytest.approx(medium.background, rel=1e-9)
 
 
+def test_a_fault_throws_the_layers_on_its_right():
+    layers = LayeredMedium(np.array([1.0, 3.0]), np.array([0.5]), dip=0.0, interface_width=0.002)
+    medium = FaultedMedium(layers, np.array([0.4]), np.array([np.pi / 2]), np.array([0.2]), 0.002)
+    assert medium([0.3, 0.5], [0.6, 0.6]) == pytest.approx([3.0, 1.0], abs=1e-6)
+    assert medium([0.3, 0.5], [0.8, 0.8]) == pytest.approx([3.0, 3.0], abs=1e-6)
+
+
+def test_faults_cut_those_before_them():
+    """Two upright faults, each of throw 0.1: the layers step up twice."""
+    layers = LayeredMedium(np.array([1.0, 3.0]), np.array([0.5]), dip=0.0, interface_width=0.001)
+    right = np.full(2, np.pi / 2)
+    medium = FaultedMedium(layers, np.array([0.3, 0.6]), right, np.array([0.1, 0.1]), 0.001)
+    heights = np.linspace(0, 1, 1001)
+    interface = [heights[medium(x, heights) > 2.0].min() for x in (0.1, 0.45, 0.9)]
+    assert interface == pytest.approx([0.5, 0.6, 0.7], abs=2e-3)
+
+
+def test_a_gradient_spans_its_range_over_the_domain():
+    medium = draw_gradient_medium(np.random.default_rng(4), min_speed=1.0, max_speed=3.0, width=2.0)
+    x, y = np.meshgrid([0.0, 2.0], [0.0, 1.0])
+    corners = medium(x, y)
+    assert corners.min() == pytest.approx(1.0) and corners.max() == pytest.approx(3.0)
+    assert medium(1.0, 0.5) == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0), (1.0, np.inf), (np.nan, 1.0)])
 def test_bad_ranges_of_speed_are_refused(draw, low, high):
@@ -94,6 +129,15 @@ def test_bad_media_are_refused():
         draw_inclusion_medium(np.random.default_rng(0), interface_width=0.0)
     with pytest.raises(ValueError, match="depths: expected 1 increasing heights"):
         LayeredMedium(np.array([1.0, 2.0]), np.array([0.5, 0.2]), 0.0, 0.01)
+    layers = LayeredMedium(np.array([1.0, 3.0]), np.array([0.5]), 0.0, 0.01)
+    with pytest.raises(
+        ValueError, match=r"positions, angles, throws: expected one of each .* got 1, 2 and 1"
+    ):
+        FaultedMedium(layers, np.ones(1), np.ones(2), np.ones(1), 0.01)
+    with pytest.raises(ValueError, match="angles: expected radians between 0 and pi"):
+        FaultedMedium(layers, np.ones(1), np.zeros(1), np.ones(1), 0.01)
+    with pytest.raises(ValueError, match="length: expected a positive number, got 0"):
+        GradientMedium(1.0, 2.0, 0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="min_speed"):
         SmoothRandomMedium(np.ones((1, 2)), np.ones(1), -1.0, 1.0)
 
