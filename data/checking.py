@@ -26,11 +26,12 @@ from slimwave.data.reading import (
     open_shard,
     read_stats,
     require_covered,
+    require_hash,
     spacing,
 )
 from slimwave.data.scenarios import GenerateConfig, Split
 from slimwave.data.schema import FIELDS, ShardHeader, layout_faults
-from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry, sha256_of
+from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry
 from slimwave.data.statistics import field_statistics
 
 ENERGY_DRIFT = 1e-3
@@ -126,20 +127,20 @@ def _check_shards(root: Path, manifest: Manifest, config: GenerateConfig) -> Ite
     for entry in manifest.shards:
         path = root / entry.file
         try:
-            _require_hash(path, entry)
+            if path.is_file():
+                require_hash(path, entry.sha256)
             file, header = open_shard(root, entry, config)
         except (DatasetError, FileNotFoundError) as error:
             yield _problem(error, path)
             continue
         with file:
-            faults = [*layout_faults(file), *_header_faults(header, manifest, config)]
+            faults = [
+                *layout_faults(file),
+                *_header_faults(header, manifest, config),
+                *_listed_speed_faults(file, entry),
+            ]
             yield from (Problem(str(path), *fault) for fault in faults)
             yield from _check_trajectories(path, file, header, config, seen)
-
-
-def _require_hash(path: Path, entry: ShardEntry) -> None:
-    if path.is_file() and sha256_of(path) != entry.sha256:
-        raise DatasetError(path, "SHA-256 differs from the manifest", entry.sha256[:12], sha256_of(path)[:12])
 
 
 Fault = tuple[str, str, str]
@@ -158,6 +159,13 @@ def _header_faults(header: ShardHeader, manifest: Manifest, config: GenerateConf
     for name, (values, end) in axes.items():
         if not np.allclose(values, np.linspace(0.0, end, len(values)), rtol=ROUNDING, atol=ROUNDING * end):
             yield f"/dimensions/{name}", f"even steps from 0 to {end:g}", f"{values[0]:g} … {values[-1]:g}"
+
+
+def _listed_speed_faults(file: h5py.File, entry: ShardEntry) -> Iterator[Fault]:
+    c = file["t0_fields/c"][()]
+    found = float(c.min()), float(c.max())
+    if found != entry.wave_speed:
+        yield "least and largest wave speed differ from the manifest", str(entry.wave_speed), str(found)
 
 
 def _check_trajectories(
@@ -227,7 +235,7 @@ def _energy_faults(
 
 def _check_statistics(root: Path, manifest: Manifest) -> Iterator[Problem]:
     try:
-        stored = read_stats(root)
+        stored = read_stats(root, manifest)
     except DatasetError as error:
         yield _problem(error)
         return

@@ -27,7 +27,7 @@ from slimwave.data.durable import remove_parts, write_bytes
 from slimwave.data.guard import open_guarded
 from slimwave.data.lock import folder_lock
 from slimwave.data.processes import run_tasks
-from slimwave.data.reading import read_stats
+from slimwave.data.reading import STATS, read_stats
 from slimwave.data.run_folders import RunFolder, require_writable
 from slimwave.data.scenarios import GenerateConfig, Scenario, draw_scenario
 from slimwave.data.schema import Trajectory, read_header, shard_image
@@ -118,7 +118,7 @@ def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> G
         manifest = _make(missing, config, folder, manifest, bar)
     if not manifest.complete:
         write_statistics(folder.path, manifest)
-        manifest = replace(manifest, complete=True)
+        manifest = replace(manifest, complete=True, stats_sha256=sha256_of(folder.path / STATS))
         manifest.write(folder.path)
     summary = GenerationSummary(
         root=folder.path,
@@ -299,13 +299,13 @@ def _finished(root: Path, config: GenerateConfig, tasks: Iterable[ShardTask]) ->
         and (entry := listed.get(task.file) or _unlisted(root, config, task)) is not None
         and sha256_of(root / task.file) == entry.sha256
     ]
-    whole = manifest.complete and len(kept) == len(listed) and _has_statistics(root)
+    whole = manifest.complete and len(kept) == len(listed) and _has_statistics(root, manifest)
     return replace(manifest, shards=tuple(kept), complete=whole)
 
 
-def _has_statistics(root: Path) -> bool:
+def _has_statistics(root: Path, manifest: Manifest) -> bool:
     try:
-        read_stats(root)
+        read_stats(root, manifest)
     except DatasetError:
         return False
     return True

@@ -16,7 +16,7 @@ from slimwave.data.plain import build
 from slimwave.data.run_folders import read_yaml
 from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
 from slimwave.data.schema import FIELDS, ShardHeader, read_header
-from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry, shard_tasks
+from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry, sha256_of, shard_tasks
 
 STATS = "stats.yaml"
 FIELD_KEYS = ("mean", "std", "rms")
@@ -117,7 +117,7 @@ def dataset_info(root: Path | str) -> DatasetInfo:
         for name in config.split_names
     }
     max_speed = max(entry.wave_speed[1] for entry in manifest.shards)
-    return DatasetInfo(root, config, splits, read_stats(root), max_speed, manifest)
+    return DatasetInfo(root, config, splits, read_stats(root, manifest), max_speed, manifest)
 
 
 def manifest_config(root: Path, manifest: Manifest) -> GenerateConfig:
@@ -200,13 +200,13 @@ def _require_listed(path: Path, header: ShardHeader, entry: ShardEntry, config: 
             raise DatasetError(path, f"{what} differs from the manifest", expected, got)
 
 
-def read_stats(root: Path) -> Stats:
+def read_stats(root: Path, manifest: Manifest) -> Stats:
     """Read and check ``stats.yaml``.
 
     Raises
     ------
     DatasetError
-        If it is missing, damaged or incomplete.
+        If it is missing, damaged, incomplete, or not the file that the manifest lists.
     """
     path = root / STATS
     if not path.is_file():
@@ -218,7 +218,21 @@ def read_stats(root: Path) -> Stats:
     for key in (*FIELD_KEYS, *DELTA_KEYS):
         for name in FIELDS if key in DELTA_KEYS else (*FIELDS, "c"):
             _require_number(path, stats, key, name)
+    require_hash(path, manifest.stats_sha256)
     return stats
+
+
+def require_hash(path: Path, expected: str) -> None:
+    """Require the SHA-256 that the manifest lists.
+
+    Raises
+    ------
+    DatasetError
+        If the file has another.
+    """
+    found = sha256_of(path)
+    if found != expected:
+        raise DatasetError(path, "SHA-256 differs from the manifest", expected[:12], found[:12])
 
 
 def _require_number(path: Path, stats: Stats, key: str, name: str) -> None:

@@ -114,12 +114,15 @@ class Manifest:
         Finished shards, sorted by file.
     complete
         Whether every shard and the statistics are there.
+    stats_sha256
+        SHA-256 of ``stats.yaml``, once it is there.
     """
 
     version: str
     config: Mapping[str, Any]
     shards: tuple[ShardEntry, ...] = ()
     complete: bool = False
+    stats_sha256: str = ""
 
     @property
     def config_hash(self) -> str:
@@ -136,6 +139,7 @@ class Manifest:
             "seed": self.config["seed"],
             "config_hash": self.config_hash,
             "config": dict(self.config),
+            "stats_sha256": self.stats_sha256,
             "shards": [asdict(entry) for entry in sorted(self.shards, key=lambda entry: entry.file)],
         }
         write_text(root / MANIFEST, json.dumps(content, indent=1) + "\n")
@@ -164,6 +168,7 @@ class Manifest:
                 config=dict(content["config"]),
                 shards=tuple(build(ShardEntry, entry) for entry in content["shards"]),
                 complete=content["complete"] is True,
+                stats_sha256=str(content["stats_sha256"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(path, f"damaged manifest ({error})") from error

@@ -378,6 +378,14 @@ def test_damaged_statistics(dataset: Path, content: str | None, message: str) ->
         dataset_info(dataset)
 
 
+def test_exchanged_statistics(dataset: Path) -> None:
+    """Well-formed, but not the statistics of this dataset."""
+    text = (dataset / "stats.yaml").read_text()
+    (dataset / "stats.yaml").write_text(text.replace("c: 1.", "c: 2.", 1))
+    with pytest.raises(DatasetError, match=r"stats\.yaml: SHA-256 differs from the manifest"):
+        dataset_info(dataset)
+
+
 def test_errors_travel_between_processes() -> None:
     error = DatasetError("a.hdf5", "shape", (1, 2), (2, 1), "look again")
     copy = pickle.loads(pickle.dumps(error))

@@ -25,6 +25,7 @@ import yaml
 from slimwave.data import generation
 from slimwave.data.checking import check_dataset
 from slimwave.data.generation import generate, solve_scenario
+from slimwave.data.guard import open_guarded
 from slimwave.data.plain import to_plain
 from slimwave.data.run_folders import RunFolder, RunFolderError
 from slimwave.data.scenarios import (
@@ -37,6 +38,7 @@ from slimwave.data.scenarios import (
     WallConfig,
     draw_scenario,
 )
+from slimwave.data.schema import read_header
 from slimwave.data.shards import DatasetError
 
 KEPT = ("manifest.json", "stats.yaml")
@@ -353,26 +355,64 @@ def undisturbed(long_config: GenerateConfig, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
-def test_killed_at_random_moments(
+def test_killed_at_20_random_moments(
     long_config: GenerateConfig, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Four runs are killed some time after they wrote a shard; the fifth ends with the same bytes."""
+    """From before the first file to the middle of a shard; the last run ends with the same bytes."""
     config = replace(long_config, output=tmp_path / "data")
     moments = random.Random(0)
     finished, endings = 0, []
-    for _ in range(4):
+    for attempt in range(20):
         with running(config) as process:
-            wait_for(partial(progressed, process, config.output, finished), "a shard")
-            time.sleep(moments.uniform(0, 0.1))
+            if attempt % 2:  # every other time during the start, when what is there is taken up
+                wait_for(partial(progressed, process, config.output, finished), "a shard")
+            time.sleep(moments.uniform(0, 0.06 if attempt % 2 else 0.3))
             process.kill()
         endings.append(process.returncode)
         shards = len(list(config.output.rglob("*.hdf5")))
         assert shards >= finished, "a finished shard was lost"
         finished = shards
-    assert -signal.SIGKILL in endings
+    assert endings.count(-signal.SIGKILL) >= 10
+    assert finished > 0
     assert generate(config).new_trajectories <= 127 - 2 * finished + 1
     assert contents(config.output) == undisturbed
     assert not parts(config.output)
+    assert check_dataset(config.output).ok
+
+
+FULL = """
+import resource, signal, sys
+from slimwave.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (75_000, 75_000))
+sys.exit(main(["generate", "--config", sys.argv[1], "--workers", sys.argv[2]]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_full_disk_of_a_command(
+    pristine: Path, small_config: GenerateConfig, tmp_path: Path, workers: int
+) -> None:
+    """A limit on the size of files lets the short training shards through, and none of the longer ones."""
+    config = replace(small_config, output=tmp_path / "data")
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(to_plain(config)))
+    command = [sys.executable, "-c", FULL, str(tmp_path / "settings.yaml"), str(workers)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("slimwave: ")]
+    assert "File too large" in sentence
+    assert "Traceback" not in done.stderr
+    assert not parts(config.output)
+    kept = sorted(path.relative_to(config.output) for path in config.output.rglob("*.hdf5"))
+    assert all("train" in path.parts for path in kept)
+    for path in kept:
+        with open_guarded(config.output / path) as file:
+            read_header(file, path)
+    assert generate(config).new_trajectories == 12 - sum(
+        2 if "00002" not in path.name else 1 for path in kept
+    )
+    assert contents(config.output) == contents(pristine)
 
 
 def progressed(process: "subprocess.Popen[str]", root: Path, before: int) -> bool:
