@@ -7,6 +7,7 @@ its states: with a frame of zeros on tensor grids (`StencilOperator`), the plain
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,12 @@ class TensorOperator(WaveOperator):
         factors = real(a), real(b), real(s)
         line_kernels.update(self._weights, y, x, out, work, factors, layout.strides, (0,) * layout.order)
 
+    def energies(self, u: State, v: State) -> Array:
+        """Energy of each wave of a batch, shape (batch,)."""
+        force = self.apply(u)
+        pairs = zip(v, u, force, strict=True)
+        return np.array([0.5 * (self.inner(own, own) + self.inner(x, y)) for own, x, y in pairs])
+
     def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
         """See `WaveOperator.leapfrog`."""
         return self._march(u, old, step, count, stages=1)
@@ -193,29 +200,39 @@ def build_operator(
     free = np.ones(space.n_nodes)
     free[held] = 0.0
     if space.grid is not None:
-        if squared_speed.ndim == 1:
-            on_grid = squared_speed[space.grid.numbers]
-        else:
-            on_grid = space.grid.by_cells(space.basis.element_dofs, squared_speed)
-        return TensorOperator(space.grid, tensor_weights(space.grid, on_grid, free, dtype))
+        factors = tensor_factors(space.grid, [on_grid(space, squared_speed)], free[None])
+        return TensorOperator(space.grid, space.grid.layout.pack_weights(*factors, dtype))
     stiffness = stiffness_matrix(space.basis, space.by_elements(squared_speed))
     matrix = sp.diags(free / space.mass) @ stiffness
     matrix.eliminate_zeros()
     return SparseOperator(matrix.tocsr(), space.mass, dtype)
 
 
-def tensor_weights(grid: TensorGrid, squared_speed: Array, free: Array, dtype: DTypeLike) -> NDArray[Any]:
-    """Weights of `TensorOperator` for one or several media, shape (media, n).
+def on_grid(space: GLLSpace, squared_speed: Array) -> Array:
+    """Bring c² of `build_operator` into the order of the space's grid, see `structured.line_weights`."""
+    assert space.grid is not None
+    if squared_speed.ndim == 1:
+        return squared_speed[space.grid.numbers]
+    return space.grid.by_cells(space.basis.element_dofs, squared_speed)
+
+
+def tensor_factors(
+    grid: TensorGrid, squared_speeds: Sequence[Array], free: Array
+) -> tuple[Array, Array, Array]:
+    """Return the factors of L on a grid for a batch of media, as `LaneLayout.pack_weights` takes them.
 
     Parameters
     ----------
-    squared_speed
-        As in `structured.line_weights`; several media along an additional first axis.
+    squared_speeds
+        c² of each medium, see `on_grid`; one may stand for all.
     free
-        1 at free nodes and 0 at those held at zero, shape ([media,] n_nodes).
+        1 at free nodes and 0 at those held at zero, shape (1 or media, n_nodes).
     """
-    along_x, along_y = line_weights(grid, squared_speed)
-    inverse_mass = np.broadcast_to(
-        free[..., grid.numbers] / grid.mass, (*along_x.shape[:-3], *grid.numbers.shape)
+    lines = [line_weights(grid, squared_speed) for squared_speed in squared_speeds]
+    inverse_mass = free[:, grid.numbers] / grid.mass
+    count = max(len(lines), len(inverse_mass))
+    factors = np.stack([line[0] for line in lines]), np.stack([line[1] for line in lines]), inverse_mass
+    along_x, along_y, inverse_mass = (
+        np.broadcast_to(factor, (count, *factor.shape[1:])) for factor in factors
     )
-    return np.atleast_2d(grid.layout.pack_weights(along_x, along_y, inverse_mass, dtype))
+    return along_x, along_y, inverse_mass

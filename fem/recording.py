@@ -59,7 +59,7 @@ class Recorder:
         nodes: bool,
     ):
         self._operator, self._space = operator, space
-        self._sampler = None if grid is None else space.sampler(*_check_grid(grid), window)
+        self._sampler = None if grid is None else space.sampler(*check_grid(grid), window)
         self.x = np.empty(0) if self._sampler is None else self._sampler.x
         self.y = np.empty(0) if self._sampler is None else self._sampler.y
         self.mask = np.ones((0, 0), dtype=bool) if self._sampler is None else self._sampler.inside
@@ -114,7 +114,8 @@ class Recorder:
         }
 
 
-def _check_grid(grid: tuple[int, int]) -> tuple[int, int]:
+def check_grid(grid: tuple[int, int]) -> tuple[int, int]:
+    """Return (nx, ny) as whole numbers; ValueError unless there are at least 2 nodes each."""
     if np.shape(grid) != (2,) or any(int(n) != n or n < 2 for n in grid):
         raise ValueError(f"grid: expected (nx, ny) with at least 2 nodes each, got {grid}")
     return int(grid[0]), int(grid[1])

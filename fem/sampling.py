@@ -40,7 +40,7 @@ class TensorSampler(Sampler):
         self.x, self.y = x, y
         self.inside = np.ones((len(x), len(y)), dtype=bool)
         self._layout = grid.layout
-        matrices = _axis_matrix(grid.x, x), _axis_matrix(grid.y, y).T
+        matrices = axis_matrix(grid.x, x), axis_matrix(grid.y, y).T
         self._matrices = {
             np.dtype(dtype): tuple(matrix.astype(dtype) for matrix in matrices)
             for dtype in (np.float32, np.float64)
@@ -192,7 +192,7 @@ def _invert(basis: Basis, targets: Array, element: NDArray[np.int64], iterations
     return reference
 
 
-def _axis_matrix(axis: Axis, places: Array) -> Array:
+def axis_matrix(axis: Axis, places: Array) -> Array:
     """Matrix of the interpolation along one axis, shape (places, nodes)."""
     element = np.clip(np.searchsorted(axis.lines, places, side="right") - 1, 0, len(axis.lines) - 2)
     local = (places - axis.lines[element]) / np.diff(axis.lines)[element]

@@ -212,7 +212,7 @@ class WaveSolver:
         """
         rule = find_scheme(scheme)
         limit = self.stable_time_step(scheme) if time_step is None else self._legal_step(time_step, rule)
-        plan = Plan(_check_times(times), limit)
+        plan = Plan(check_times(times), limit)
         operator = self.operator(dtype)
         recorder = Recorder(self.space, operator, self._window, plan.times, grid, receivers, nodes=nodes)
         drive = self._drive(sources)
@@ -313,7 +313,8 @@ def _as_space(mesh_or_space: Mesh | GLLSpace, order: int | None) -> GLLSpace:
     return mesh_or_space
 
 
-def _check_times(times: Sequence[float] | Array) -> Array:
+def check_times(times: Sequence[float] | Array) -> Array:
+    """Return output times as an array; ValueError unless they are finite, increasing and not negative."""
     instants = np.asarray(times, dtype=float)
     if instants.ndim != 1 or not instants.size or not np.isfinite(instants).all():
         raise ValueError(f"times: expected a sequence of finite times, got {times}")
