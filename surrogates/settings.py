@@ -58,8 +58,8 @@ class NetworkConfig:
     """
 
     name: str = "residual_cnn"
-    width: int = 24
-    depth: int = 4
+    width: int = 16
+    depth: int = 3
     kernel_size: int = 5
     conv: Literal["dense", "cp"] = "dense"
     rank: int | None = None
@@ -106,14 +106,14 @@ class FitConfig:
         Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves.
     """
 
-    steps: int = 3000
-    batch_size: int = 8
-    learning_rate: float = 3e-3
+    steps: int = 2000
+    batch_size: int = 2
+    learning_rate: float = 8e-3
     warmup: int = 50
     weight_decay: float = 1e-4
     clip: float = 1.0
-    unroll: tuple[int, ...] = (1, 2, 4)
-    noise: float = 0.0
+    unroll: tuple[int, ...] = (1, 2, 4, 8)
+    noise: float = 0.02
     augment: bool = True
     ema: float = 0.0
 
@@ -172,7 +172,8 @@ class TrainConfig:
     device
         Where to compute; ``auto`` takes a GPU when there is one.
     threads
-        CPU threads; None leaves the choice to torch. Bit-identical repetition needs the same number.
+        CPU threads; None leaves the choice to torch. Networks this small gain little from a second thread and
+        lose much on a busy machine. Bit-identical repetition needs the same number.
     overwrite
         Start anew where the folder already holds a run.
     """
@@ -184,7 +185,7 @@ class TrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     seed: int = 0
     device: Device = "auto"
-    threads: int | None = None
+    threads: int | None = 1
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -268,11 +269,13 @@ class PruneConfig:
     tolerance: float | None = 1.1
     reference: Literal["trained", "finetuned"] = "trained"
     rewind: Literal["none", "initial", "early"] = "none"
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=500, learning_rate=1.5e-3, unroll=(2,)))
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=400, learning_rate=4e-3, warmup=10, unroll=(4,))
+    )
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     seed: int = 0
     device: Device = "auto"
-    threads: int | None = None
+    threads: int | None = 1
     overwrite: bool = False
 
     def __post_init__(self) -> None:
