@@ -4,9 +4,13 @@
 projects. Its quadrature points are its nodes, so that its mass matrix is exactly diagonal.
 """
 
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from skfem import Basis, Mesh
+from skfem.assembly.basis.abstract_basis import AbstractBasis
 from skfem.assembly.dofs import Dofs
 from skfem.element.element_h1 import ElementH1
 from skfem.refdom import RefQuad
@@ -56,10 +60,35 @@ class ElementQuadGLL(ElementH1):  # type: ignore[misc]
         return self.doflocs.T.copy(), self.weights[self.indices].prod(axis=1)
 
 
-def gll_basis(mesh: Mesh, order: int) -> Basis:
+class GLLBasis(Basis):  # type: ignore[misc]
+    """Basis of `ElementQuadGLL` with its nodes as quadrature points.
+
+    The values and gradients of the basis functions, (p + 1)⁴ numbers per element that only scikit-fem's own
+    assembly needs, are computed on first use.
+    """
+
+    def __init__(self, mesh: Mesh, element: ElementQuadGLL):
+        AbstractBasis.__init__(
+            self,
+            mesh,
+            element,
+            quadrature=element.quadrature(),
+            refdom=mesh.refdom,
+            dofs=oriented_dofs(mesh, element),
+        )
+        self.tind = None
+        self.nelems = mesh.nelements
+        self.dx = np.abs(self.mapping.detDF(self.X)) * self.W
+
+    @cached_property
+    def basis(self) -> list[Any]:
+        """Values and gradients of the local basis functions at the nodes, as scikit-fem wants them."""
+        return [self.elem.gbasis(self.mapping, self.X, j, tind=None) for j in range(self.Nbfun)]
+
+
+def gll_basis(mesh: Mesh, order: int) -> GLLBasis:
     """Return the basis of GLL quads of the given order on a mesh of quads, straight or curved."""
-    element = ElementQuadGLL(order)
-    return Basis(mesh, element, quadrature=element.quadrature(), dofs=oriented_dofs(mesh, element))
+    return GLLBasis(mesh, ElementQuadGLL(order))
 
 
 def oriented_dofs(mesh: Mesh, element: ElementQuadGLL) -> Dofs:

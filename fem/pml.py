@@ -196,7 +196,9 @@ def _inner_edges(axis: Axis, sides: Mapping[str, PML], low: str, high: str) -> t
 
 def _gradients(basis: Basis, elements: Indices, nodes: Indices) -> sp.csr_matrix:
     """∂u/∂x, then ∂u/∂y, at the nodes of each of the elements, from the values of u at `nodes`."""
-    slopes = np.stack([basis.basis[i][0].grad[:, elements] for i in range(basis.Nbfun)])
+    slopes = np.stack(
+        [basis.elem.gbasis(basis.mapping, basis.X, i, tind=elements)[0].grad for i in range(basis.Nbfun)]
+    )
     _, axes, count, places = slopes.shape  # (node, axis, element, place)
     columns = np.searchsorted(nodes, basis.element_dofs[:, elements])[:, None, :, None]
     rows = np.arange(axes * count * places).reshape(axes, count, places)
