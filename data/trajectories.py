@@ -128,6 +128,6 @@ def require_snapshots(root: Path | str, split: str, available: int, needed: int,
     """
     if needed > available:
         raise ValueError(
-            f"{root}: {asked} needs {needed} snapshots, but the trajectories of split '{split}' have "
-            f"{available}; ask for less or generate with --splits.{split}.snapshots {needed}"
+            f"{root}: {asked}: expected at least {needed} snapshots in split '{split}', got {available}; "
+            f"ask for less or generate with --splits.{split}.snapshots {needed}"
         )

@@ -134,7 +134,7 @@ def test_first_trajectories_and_snapshots(pristine: Path, limit: int) -> None:
 
 def test_more_snapshots_than_exist(pristine: Path) -> None:
     message = (
-        r"needs 11 snapshots, but the trajectories of split 'train' have 9; "
+        r"expected at least 11 snapshots in split 'train', got 9; "
         r"ask for less or generate with --splits\.train\.snapshots 11"
     )
     with pytest.raises(ValueError, match=message):
