@@ -10,6 +10,7 @@ from skfem import MeshQuad, MeshQuad2
 
 from slimwave.fem.blocks import Block, bend, glue, mapped_grid
 from slimwave.fem.gll import Array
+from slimwave.fem.memory import MESH_PER_ELEMENT, require_memory
 
 
 def rectangle(width: float = 1.0, height: float = 1.0, elements: tuple[int, int] = (20, 20)) -> MeshQuad:
@@ -20,11 +21,16 @@ def rectangle(width: float = 1.0, height: float = 1.0, elements: tuple[int, int]
     Raises
     ------
     ValueError
-        For sides that are not positive or fewer than one element along an axis.
+        For sides that are not positive, fewer than one element along an axis, or a mesh that does not fit
+        into memory.
     """
     check_lengths(width=width, height=height)
     if np.shape(elements) != (2,) or any(int(n) != n or n < 1 for n in elements):
         raise ValueError(f"elements: expected two positive integers (along x, along y), got {elements}")
+    size = MESH_PER_ELEMENT * int(elements[0]) * int(elements[1])
+    require_memory(
+        size, "elements", f"a mesh of {elements[0]} x {elements[1]} elements", "use fewer elements"
+    )
     x, y = (np.linspace(0.0, length, n + 1) for length, n in zip((width, height), elements, strict=True))
     sides = {
         "left": lambda p: p[0] == 0.0,

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from slimwave.fem.fields import Box
 from slimwave.fem.gll import Array
+from slimwave.fem.memory import STATES_OF_A_RUN, require_memory
 from slimwave.fem.operators import State, WaveOperator
 from slimwave.fem.sampling import PointSampler
 from slimwave.fem.solution import NO_TRACES, Traces
@@ -68,11 +69,20 @@ class Recorder:
         if self._points is not None:
             self._listener = PointSampler(space.basis, self._points, "receivers")
         n, dtype = len(times), operator.dtype
+        self._require_room(n, nodes=nodes)
         self.energy = np.zeros(n)
         self.grid_u, self.grid_v = (np.zeros((n, *self.mask.shape), dtype) for _ in range(2))
         heard = 0 if self._points is None else self._points.shape[1]
         self._heard = np.zeros((2, n, heard), dtype)
         self._nodal = np.zeros((2, n, space.n_nodes if nodes else 0), dtype)
+
+    def _require_room(self, times: int, *, nodes: bool) -> None:
+        values = self.mask.size + (0 if self._points is None else self._points.shape[1])
+        values += self._space.n_nodes if nodes else 0
+        fields = 2 * times * values + STATES_OF_A_RUN * self._space.n_nodes
+        what = f"the output of {values} values at {times} times"
+        remedy = "ask for fewer times, a coarser grid, or receivers in place of nodes"
+        require_memory(fields * self._operator.dtype.itemsize, "times, grid, nodes", what, remedy)
 
     def record(self, number: int, u: State, v: State) -> None:
         """Write down the fields of one output time."""

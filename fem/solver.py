@@ -29,6 +29,7 @@ from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
 from slimwave.fem.marching import DrivenMarch, FreeMarch, March, Plan, walk
 from slimwave.fem.materials import Material, damping_at_nodes, squared_speed
+from slimwave.fem.memory import SPARSE_PER_ENTRY, TENSOR_PER_NODE, require_memory
 from slimwave.fem.operators import State, WaveOperator, build_operator
 from slimwave.fem.pml import MatchedLayer
 from slimwave.fem.recording import Recorder
@@ -88,6 +89,7 @@ class WaveSolver:
         order: int | None = None,
     ):
         self.space = space = _as_space(mesh_or_space, order)
+        _require_room_for_operator(space)
         self._boundary = boundary_terms(space, boundaries)
         self._boundary_names = repr(boundaries)
         self._held = self._boundary.held
@@ -206,6 +208,8 @@ class WaveSolver:
             If `time_step` is above the stability limit; the message names the largest legal step.
         CheckpointMismatchError
             If the checkpoint is damaged or belongs to another run.
+        MemoryLimitError
+            If the output does not fit into memory.
         ValueError
             For times that do not increase, a grid below 2 × 2, receivers or sources outside the domain,
             unknown names, or fields that are not finite.
@@ -303,6 +307,15 @@ class WaveSolver:
         if time_step > largest:
             raise UnstableTimeStepError(time_step, largest, scheme.name)
         return time_step
+
+
+def _require_room_for_operator(space: GLLSpace) -> None:
+    if space.grid is None:
+        size = SPARSE_PER_ENTRY * space.mesh.nelements * (space.order + 1) ** 4
+    else:
+        size = TENSOR_PER_NODE * space.n_nodes
+    what = f"the operator of {space.n_nodes} nodes"
+    require_memory(size, "mesh, order", what, "use fewer elements or a lower order")
 
 
 def _as_space(mesh_or_space: Mesh | GLLSpace, order: int | None) -> GLLSpace:

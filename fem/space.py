@@ -19,7 +19,8 @@ from slimwave.fem.boundaries import Boundaries, BoundaryCondition, Dirichlet, re
 from slimwave.fem.elements import gll_basis
 from slimwave.fem.facets import facet_nodes
 from slimwave.fem.fields import Box
-from slimwave.fem.gll import Array
+from slimwave.fem.gll import Array, gll_nodes
+from slimwave.fem.memory import SPACE_PER_NODE, require_memory
 from slimwave.fem.sampling import Sampler, SparseSampler, TensorSampler
 from slimwave.fem.structured import TensorGrid, find_tensor_grid
 
@@ -52,12 +53,17 @@ class GLLSpace:
     Raises
     ------
     ValueError
-        For a mesh that does not consist of quads, elements that are inverted or folded, or an order below 1.
+        For a mesh that does not consist of quads, elements that are inverted or folded, an order below 1,
+        or a space that does not fit into memory.
     """
 
     def __init__(self, mesh: Mesh, order: int = 4, *, structured: bool = True):
         if getattr(mesh, "refdom", None) is not RefQuad:
             raise ValueError(f"mesh: expected a scikit-fem mesh of quads, got {type(mesh).__name__}")
+        gll_nodes(order)  # refuses orders that are not positive integers
+        size = SPACE_PER_NODE * mesh.nelements * order**2
+        what = f"order {order} on {mesh.nelements} elements"
+        require_memory(size, "mesh, order", what, "use fewer elements or a lower order")
         self.mesh = mesh
         self.order = order
         self.basis = gll_basis(mesh, order)
