@@ -160,6 +160,11 @@ class SparseOperator(WaveOperator):
         starts, columns = matrix.indptr.astype(np.uint32), matrix.indices.astype(np.uint32)
         self._rows = (starts, columns, matrix.data.astype(self.dtype))
 
+    @property
+    def n_entries(self) -> int:
+        """Number of stored entries of L."""
+        return len(self._rows[2])
+
     def state(self, nodal: Array) -> State:
         """Nodal values in the type of the states."""
         return nodal.astype(self.dtype)
