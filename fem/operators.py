@@ -88,17 +88,22 @@ class TensorOperator(WaveOperator):
         The nodes.
     weights
         From `LaneLayout.pack_weights`, shape (media, n).
+
+    Attributes
+    ----------
+    layout
+        How states lie in memory.
     """
 
     def __init__(self, grid: TensorGrid, weights: NDArray[Any]):
         self.dtype = weights.dtype
         self.mass, self.places = grid.packed_mass, grid.places
-        self._layout = grid.layout
+        self.layout = grid.layout
         self._weights = weights
 
     def state(self, nodal: Array) -> State:
         """Nodal values ([batch,] n_nodes), laid out by lanes."""
-        state = np.zeros((*nodal.shape[:-1], self._layout.size), self.dtype)
+        state = np.zeros((*nodal.shape[:-1], self.layout.size), self.dtype)
         state[..., self.places] = nodal
         return state
 
@@ -108,7 +113,7 @@ class TensorOperator(WaveOperator):
 
     def update(self, y: State, x: State, out: State, a: float, b: float, s: float) -> None:
         """See `WaveOperator.update`."""
-        layout, real = self._layout, self.dtype.type
+        layout, real = self.layout, self.dtype.type
         work = aligned_zeros((work_size(layout, self.dtype.itemsize, fields=0),), self.dtype)
         y, x, out = np.atleast_2d(y), np.atleast_2d(x), np.atleast_2d(out)
         factors = real(a), real(b), real(s)
@@ -129,7 +134,7 @@ class TensorOperator(WaveOperator):
         return self._march(u, old, step, count, stages=2)
 
     def _march(self, u: State, old: State, step: float, count: int, stages: int) -> tuple[State, State]:
-        layout, itemsize = self._layout, self.dtype.itemsize
+        layout, itemsize = self.layout, self.dtype.itemsize
         together = steps_together(layout, itemsize)
         work = aligned_zeros((work_size(layout, itemsize, products=together * stages),), self.dtype)
         line_kernels.march(
