@@ -164,7 +164,7 @@ def test_a_resume_with_other_settings_is_refused_by_name(training: Settings, tmp
 def test_more_snapshots_than_exist_are_refused(training: Settings, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected at least 101 snapshots in split 'valid', got 8"):
         train(training(tmp_path / "a", validation=ValidationConfig(steps=100)))
-    with pytest.raises(ValueError, match=r"21 snapshots, .* 'train' have 8"):
+    with pytest.raises(ValueError, match=r"at least 21 snapshots in split 'train', got 8"):
         train(training(tmp_path / "b", fit=FitConfig(steps=2, unroll=(20,))))
 
 
