@@ -13,6 +13,7 @@ classes without a node hold zeros.
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,7 +143,7 @@ class LaneLayout:
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Zeros that begin at a multiple of `ALIGNMENT` bytes: registers are loaded faster from there."""
     itemsize = np.dtype(dtype).itemsize
-    count = int(np.prod(shape))
+    count = prod(shape)
     buffer = np.zeros(count + ALIGNMENT // itemsize, dtype)
     start = -(buffer.ctypes.data // itemsize) % (ALIGNMENT // itemsize)
     return buffer[start : start + count].reshape(shape)

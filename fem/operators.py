@@ -115,7 +115,7 @@ class TensorOperator(WaveOperator):
         """See `WaveOperator.update`."""
         layout, real = self.layout, self.dtype.type
         work = aligned_zeros((work_size(layout, self.dtype.itemsize, fields=0),), self.dtype)
-        y, x, out = np.atleast_2d(y), np.atleast_2d(x), np.atleast_2d(out)
+        y, x, out = (field.reshape(-1, layout.size) for field in (y, x, out))
         factors = real(a), real(b), real(s)
         line_kernels.update(self._weights, y, x, out, work, factors, layout.strides, (0,) * layout.order)
 
@@ -138,8 +138,8 @@ class TensorOperator(WaveOperator):
         together = steps_together(layout, itemsize)
         work = aligned_zeros((work_size(layout, itemsize, products=together * stages),), self.dtype)
         line_kernels.march(
-            self._weights, np.atleast_2d(u), np.atleast_2d(old), work, self.dtype.type(step**2), count,
-            stages, together, layout.strides, (0,) * layout.order,
+            self._weights, u.reshape(-1, layout.size), old.reshape(-1, layout.size), work,
+            self.dtype.type(step**2), count, stages, together, layout.strides, (0,) * layout.order,
         )  # fmt: skip
         return (u, old) if count % 2 == 0 else (old, u)
 
