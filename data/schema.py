@@ -220,10 +220,14 @@ def _write_walls(group: h5py.Group, first: Trajectory) -> None:
 
 
 def _write_fields(group: h5py.Group, trajectories: Sequence[Trajectory]) -> None:
+    """Write one trajectory after the other into each field: no field is held twice."""
     _name_list(group, "field_names", (*FIELDS, "c"))
     for name in (*FIELDS, "c"):
-        values = np.stack([getattr(one, name) for one in trajectories]).astype(np.float32, copy=False)
-        data = _write(group, name, values, sample=True, time=name in FIELDS)
+        values = [np.ascontiguousarray(getattr(one, name), np.float32) for one in trajectories]
+        data = group.create_dataset(name, (len(values), *values[0].shape), np.float32)
+        for row, one in enumerate(values):
+            data.write_direct(one, dest_sel=np.s_[row])
+        _describe(data, sample=True, time=name in FIELDS)
         data.attrs["dim_varying"] = np.array([True, True])
 
 
@@ -235,11 +239,13 @@ def _write_own(group: h5py.Group, trajectories: Sequence[Trajectory], indices: S
     group.create_dataset("parameters", data=texts, dtype=h5py.string_dtype())
 
 
-def _write(group: h5py.Group, name: str, values: NDArray[Any], *, sample: bool, time: bool) -> h5py.Dataset:
-    data = group.create_dataset(name, data=values)
+def _write(group: h5py.Group, name: str, values: NDArray[Any], *, sample: bool, time: bool) -> None:
+    _describe(group.create_dataset(name, data=values), sample=sample, time=time)
+
+
+def _describe(data: h5py.Dataset, *, sample: bool, time: bool) -> None:
     data.attrs["sample_varying"] = sample
     data.attrs["time_varying"] = time
-    return data
 
 
 def _name_list(item: h5py.Group, attribute: str, names: Sequence[str]) -> None:

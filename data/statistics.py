@@ -32,9 +32,10 @@ class Moments:
     @classmethod
     def of(cls, values: NDArray[Any]) -> "Moments":
         """Return the moments of an array, in float64."""
-        wide = values.astype(np.float64)
+        wide = values.astype(np.float64).reshape(-1)
         mean = float(wide.mean())
-        return cls(wide.size, mean, float(np.square(wide - mean).sum()))
+        wide -= mean
+        return cls(wide.size, mean, float(np.einsum("i,i->", wide, wide)))
 
     def __add__(self, other: "Moments") -> "Moments":
         count = self.count + other.count
@@ -62,7 +63,7 @@ def field_statistics(root: Path, manifest: Manifest) -> Stats:
     for name, values in _training_arrays(root, manifest):
         parts = {"": values}
         if name in FIELDS:
-            parts["_delta"] = np.diff(values.astype(np.float64), axis=0)
+            parts["_delta"] = np.subtract(values[1:], values[:-1], dtype=np.float64)
         for tag, part in parts.items():
             moments[name, tag] = moments.get((name, tag), Moments()) + Moments.of(part)
     stats: Stats = {}
