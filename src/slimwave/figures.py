@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 # Okabe and Ito's colours, told apart with colour-blind eyes.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#882255", "#999933")
 FIELD_COLOURS = "RdBu_r"
 SPEED_COLOURS = "cividis"
 
@@ -37,6 +37,8 @@ def wave_fields(
     extent: tuple[float, float],
 ) -> Figure:
     """Draw u of the reference and of each forecast at a few times, and each forecast's error beside it.
+
+    Errors are magnified by a round factor that the titles name, the largest at which none leaves the scale.
 
     Parameters
     ----------
@@ -58,6 +60,8 @@ def wave_fields(
     )
     axes = figure.subplots(n_rows, 2 * n_times, squeeze=False)
     scale = float(np.abs(reference).max())
+    factor = _magnification(scale, [field - reference for field in fields.values()])
+    error_title = "error" if factor == 1 else f"{factor} × error"
     shown = {"origin": "lower", "extent": (0, width, 0, height), "interpolation": "bilinear"}
     signed = {**shown, "cmap": FIELD_COLOURS, "vmin": -scale, "vmax": scale}
     for row, (name, field) in enumerate(fields.items()):
@@ -65,9 +69,11 @@ def wave_fields(
             axes[row, column].imshow(field[column].T, **signed)
             if row == 0:
                 axes[row, column].set_title(f"u, t = {time:.2f}", fontsize=9)
-                axes[1 if n_rows > 1 else 0, n_times + column].set_title(f"error, t = {time:.2f}", fontsize=9)
+                axes[1 if n_rows > 1 else 0, n_times + column].set_title(
+                    f"{error_title}, t = {time:.2f}", fontsize=9
+                )
             if row > 0:
-                axes[row, n_times + column].imshow((field[column] - reference[column]).T, **signed)
+                axes[row, n_times + column].imshow(factor * (field[column] - reference[column]).T, **signed)
         axes[row, 0].set_ylabel(name, fontsize=9)
     speed = axes[0, n_times].imshow(wave_speed.T, **shown, cmap=SPEED_COLOURS)
     axes[0, n_times].set_title("wave speed c", fontsize=9)
@@ -158,7 +164,8 @@ def pruning_rounds(
     Parameters
     ----------
     pq_index, kept, error : sequences of equal length
-        One entry per round; kept is a share (0 to 1), error the relative validation rollout error.
+        One entry per round, round 0 standing for the model before pruning. The PQ Index of a round is the one
+        that it measured before it pruned; kept is a share (0 to 1), error the relative validation error.
     chosen : int
         The round that was kept, marked by a vertical line.
     limit : float or None
@@ -167,13 +174,15 @@ def pruning_rounds(
     figure = Figure(figsize=(8.6, 2.7), layout="constrained")
     rounds = np.arange(len(kept))
     panels = (
-        (pq_index, "PQ Index of the surviving weights", 1.0),
-        (kept, "weights kept, %", 100.0),
-        (error, "validation rollout error, %", 100.0),
+        (rounds[1:], pq_index[1:], "PQ Index that the round measured", 1.0),
+        (rounds, kept, "weights kept, %", 100.0),
+        (rounds, error, "validation rollout error, %", 100.0),
     )
-    for axis, (values, title, unit), colour in zip(figure.subplots(1, 3), panels, COLOURS, strict=False):
+    for axis, (places, values, title, unit), colour in zip(
+        figure.subplots(1, 3), panels, COLOURS, strict=False
+    ):
         axis.axvline(chosen, color="0.75", lw=4, zorder=0)
-        axis.plot(rounds, unit * np.asarray(values, float), "o-", color=colour, ms=4)
+        axis.plot(places, unit * np.asarray(values, float), "o-", color=colour, ms=4)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("round (grey: kept)", fontsize=8)
         axis.set_xticks(rounds)
@@ -194,6 +203,12 @@ def energy_over_time(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
     _finish(axis)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _magnification(scale: float, errors: Sequence[Array]) -> int:
+    """Return the largest of 1, 2, 5, 10, 20, 50, 100 by which the errors stay within the scale."""
+    largest = max(float(np.abs(error).max()) for error in errors)
+    return max((f for f in (1, 2, 5, 10, 20, 50, 100) if f * largest <= scale), default=1)
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,57 @@
+"""The README is true: its commands run in the order shown, its Python runs, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from slimwave.cli import COMMANDS, DONE, main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands():
+    text = "".join(blocks("sh")).replace("\\\n", " ")
+    lines = (line.split("  #")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line.startswith("slimwave ")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder in which a newcomer types."""
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_the_tour_shows_every_job():
+    shown = {line.split()[1] for line in commands()}
+    assert shown >= set(COMMANDS) - {"demo"}
+
+
+def test_the_tour_runs_as_shown(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    for line in commands():
+        assert main(shlex.split(line)[1:]) == DONE, f"{line}\n{capsys.readouterr().err}"
+
+
+def test_the_python_runs_as_shown(folder, monkeypatch):
+    """The Python blocks continue each other, as a reader would type them."""
+    monkeypatch.chdir(folder)
+    names = {}
+    code = blocks("python")
+    assert code
+    for block in code:
+        exec(block, names)
+
+
+def test_links_lead_somewhere():
+    for text in ("README.md", "docs/architecture.md"):
+        content = (ROOT / text).read_text()
+        for target in re.findall(r"\]\(([^)#]+)", content):
+            if not target.startswith("http"):
+                assert ((ROOT / text).parent / target).exists(), f"{text}: {target}"
