@@ -16,8 +16,7 @@ adds the differences' own error, Δt²/12 (u_tttt + 2 D u_ttt), in which the equ
 w comes from a leapfrog predictor. Where D is one number, the terms with w cancel and cost nothing; else
 they cost a third product with L, and the step is kept at `VARIABLE_DAMPING` of the undamped limit, where
 the predictor was found stable (spectral radius ≤ 1 for absorbing boundaries and damping that jumps, up to
-γΔt = `STEEPEST_DAMPING`). Where u is prescribed, (u_D⁺ + 10 u_D + u_D⁻)/12
-stands for u + Δt²/12 a.
+γΔt = `STEEPEST_DAMPING`). Where u is prescribed, (u_D⁺ + 10 u_D + u_D⁻)/12 stands for u + Δt²/12 a.
 
 The velocity is not part of the scheme; `marching` reads it, and u between two steps, off the polynomial in
 time through seven levels.
@@ -45,6 +44,9 @@ VARIABLE_DAMPING = 0.9
 
 STEEPEST_DAMPING = 3.0
 """Largest γΔt where the damping of the medium varies."""
+
+STEEPEST_LAYER = 1.3
+"""Largest ζΔt in a matched layer; Lax–Wendroff was found unstable from 1.7 on."""
 
 # Derivatives 1 to 4 from values at t − 2h … t + 2h; divide row k by h^(k + 1).
 _DIFFERENCES = np.array(

@@ -108,12 +108,15 @@ class MatchedLayer:
         ζ1 + ζ2 at the nodes, shape (n_nodes,).
     stiffening
         ζ1 ζ2 at the nodes, shape (n_nodes,).
+    steepest
+        Largest of ζ1 and ζ2.
     """
 
     def __init__(self, space: GLLSpace, layer: Layer, squared_speed: Array, held: Indices):
         fastest = float(np.sqrt(squared_speed.max()))
         zeta1, zeta2 = layer.profiles(space.points, fastest)
         self.drag, self.stiffening = zeta1 + zeta2, zeta1 * zeta2
+        self.steepest = float(max(zeta1.max(), zeta2.max()))
         dofs = space.basis.element_dofs
         inside = np.flatnonzero(self.drag[dofs].any(axis=0))
         self.nodes = np.unique(dofs[:, inside])
