@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from slimwave.data.durable import write_text
 from slimwave.data.plain import build, to_plain
@@ -28,6 +28,9 @@ NOT_DATA = ("output", "workers", "scheduler", "overwrite", "device")
 """Settings that do not define the data."""
 
 SHARD_NAME = re.compile(rf"data/({'|'.join(SPLITS)})/wave2d_\1_\d{{5,}}\.hdf5")
+
+
+Origin = Literal["generated", "given"]
 
 
 class DatasetError(ValueError):
@@ -116,6 +119,9 @@ class Manifest:
         Whether every shard and the statistics are there.
     stats_sha256
         SHA-256 of ``stats.yaml``, once it is there.
+    origin
+        ``generated``: the settings draw and solve every scenario again. ``given``: the settings describe
+        sizes and ranges of data that came from elsewhere (:mod:`slimwave.data.own_data`).
     """
 
     version: str
@@ -123,6 +129,7 @@ class Manifest:
     shards: tuple[ShardEntry, ...] = ()
     complete: bool = False
     stats_sha256: str = ""
+    origin: Origin = "generated"
 
     @property
     def config_hash(self) -> str:
@@ -136,6 +143,7 @@ class Manifest:
             "format_version": FORMAT_VERSION,
             "version": self.version,
             "complete": self.complete,
+            "origin": self.origin,
             "seed": self.config["seed"],
             "config_hash": self.config_hash,
             "config": dict(self.config),
@@ -169,6 +177,7 @@ class Manifest:
                 shards=tuple(build(ShardEntry, entry) for entry in content["shards"]),
                 complete=content["complete"] is True,
                 stats_sha256=str(content["stats_sha256"]),
+                origin=content["origin"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(path, f"damaged manifest ({error})") from error
@@ -232,6 +241,8 @@ def _require_version(path: Path, found: object) -> None:
 
 
 def _require_consistent(path: Path, manifest: Manifest, config_hash: object) -> None:
+    if manifest.origin not in get_args(Origin):
+        raise DatasetError(path, "origin", " or ".join(get_args(Origin)), manifest.origin)
     if config_hash != manifest.config_hash:
         raise DatasetError(path, "config_hash does not fit the settings", manifest.config_hash, config_hash)
     for entry in manifest.shards:
