@@ -86,7 +86,8 @@ class RandomSymmetry:
     seed
         Seed of the draws.
     square_cells
-        Whether dx = dy: x and y are exchanged only then.
+        Whether dx = dy: x and y are exchanged only then, and only where nx = ny, so that windows keep their
+        shape and make batches.
     reverse_time
         Whether time may be reversed: only for media without damping, sources and absorbing sides.
     """
@@ -109,9 +110,9 @@ class RandomSymmetry:
         """Return the window, moved."""
         drawn = _mixed(self.seed, self.epoch, index)
         flip_x, flip_y, transpose, negate, reverse = (bool(drawn >> bit & 1) for bit in range(5))
-        symmetry = Symmetry(
-            flip_x, flip_y, transpose and self.square_cells, negate, reverse and self.reverse_time
-        )
+        nx, ny = window["wave_speed"].shape[-2:]
+        transpose = transpose and self.square_cells and nx == ny
+        symmetry = Symmetry(flip_x, flip_y, transpose, negate, reverse and self.reverse_time)
         return symmetry.apply(window)
 
 

@@ -191,6 +191,13 @@ def test_random_symmetries_reach_all_that_are_allowed(square: bool, reverse: boo
     assert max(counts) < 2.5 * 640 / images
 
 
+def test_windows_of_an_oblong_grid_make_batches(pristine: Path) -> None:
+    """Square cells, but nx differs from ny: exchanging x and y would give windows of two shapes."""
+    windows = WaveWindows(pristine, "train", transform=RandomSymmetry(0, square_cells=True))
+    batch = next(iter(DataLoader(windows, batch_size=len(windows))))
+    assert batch["state"].shape == (40, 2, 24, 18)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_epoch_reaches_workers_that_stay(pristine: Path) -> None:
     random = RandomSymmetry(0, square_cells=False)
