@@ -33,13 +33,16 @@ from slimwave.fem.operators import TensorOperator, on_grid, tensor_factors
 from slimwave.fem.recording import check_grid
 from slimwave.fem.sampling import Sampler
 from slimwave.fem.solution import Solution, mesh_hash
-from slimwave.fem.solver import check_times
+from slimwave.fem.solver import DTYPES, check_times
 from slimwave.fem.space import GLLSpace
 from slimwave.fem.spectra import spectral_bound
 from slimwave.fem.stepping import Scheme, Stepper, UnstableTimeStepError, find_scheme
 from slimwave.fem.structured import TensorGrid
 
 Walls = str | Mapping[str, str]
+
+GROUP = 2**19
+"""Bytes of one field of the waves that are taken from output time to output time together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +108,29 @@ class Waves(Protocol):
 
 
 class CompiledWaves:
-    """Waves by the compiled loops, on one core."""
+    """Waves by the compiled loops, on one core; a group of them that fits into a cache at a time."""
 
     def __init__(
         self, operator: TensorOperator, sampler: Sampler, scheme: Scheme, u: Array, v: Array, plan: Plan
     ):
-        self._operator, self._sampler = operator, sampler
-        start = operator.state(u), operator.state(v)
-        self._march = FreeMarch(partial(Stepper, operator, scheme), *start, plan.legs)
+        self._sampler = sampler
+        size = max(1, GROUP // (operator.layout.size * operator.dtype.itemsize))
+        self._groups = []
+        for group in (slice(start, start + size) for start in range(0, len(u), size)):
+            own = operator.part(group)
+            start = own.state(u[group]), own.state(v[group])
+            self._groups.append((own, FreeMarch(partial(Stepper, own, scheme), *start, plan.legs)))
 
     def following(self) -> tuple[NDArray[Any], NDArray[Any], Array]:
         """See `Waves`."""
-        self._march.advance()
-        u, v = self._march.u, self._march.v
-        return self._sampler.sample(u), self._sampler.sample(v), self._operator.energies(u, v)
+        found = [self._advance(operator, march) for operator, march in self._groups]
+        u, v, energy = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return u, v, energy
+
+    def _advance(self, operator: TensorOperator, march: FreeMarch) -> tuple[NDArray[Any], ...]:
+        march.advance()
+        u, v = march.u, march.v
+        return self._sampler.sample(u), self._sampler.sample(v), operator.energies(u, v)
 
 
 class WaveBatch:
@@ -173,8 +185,7 @@ class WaveBatch:
 
     def operator(self, dtype: str = "float64") -> TensorOperator:
         """L = M⁻¹K of all media in the given type; assembled on first use."""
-        if dtype not in ("float64", "float32"):
-            raise ValueError(f"dtype: expected one of float64, float32, got {dtype!r}")
+        _check_dtype(dtype)
         if dtype not in self._operators:
             factors = tensor_factors(self._grid, self._squared_speeds, self._free)
             weights = self._grid.layout.pack_weights(*factors, dtype)
@@ -219,6 +230,7 @@ class WaveBatch:
         length = _common_length({"the batch": self._length, "u0s": len(u0), "v0s": len(v0)})
         u0, v0 = (np.broadcast_to(values, (length, *values.shape[1:])) for values in (u0, v0))
         x, y = self.space.box.grid(*check_grid(grid))
+        _check_dtype(dtype)
         waves = self._waves(backend, device, rule, u0, v0, plan, (x, y), dtype)
         shape = (length, len(plan.times))
         u, v = (np.empty((*shape, len(x), len(y)), dtype) for _ in range(2))
@@ -319,6 +331,11 @@ def _as_space(mesh_or_space: Mesh | GLLSpace, order: int | None) -> GLLSpace:
     if order not in (None, mesh_or_space.order):
         raise ValueError(f"order: {order} was asked for, but the space given has order {mesh_or_space.order}")
     return mesh_or_space
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
 
 
 def _tensor_grid(space: GLLSpace) -> TensorGrid:

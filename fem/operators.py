@@ -99,7 +99,12 @@ class TensorOperator(WaveOperator):
         self.dtype = weights.dtype
         self.mass, self.places = grid.packed_mass, grid.places
         self.layout = grid.layout
+        self._grid = grid
         self._weights = weights
+
+    def part(self, group: slice) -> "TensorOperator":
+        """Return the operator of a part of the media; one medium for all stays as it is."""
+        return self if len(self._weights) == 1 else TensorOperator(self._grid, self._weights[group])
 
     def state(self, nodal: Array) -> State:
         """Nodal values ([batch,] n_nodes), laid out by lanes."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skfem import Basis
 
 from slimwave.fem.gll import Array, gll_nodes, lagrange
+from slimwave.fem.interpolation import interpolate
 from slimwave.fem.structured import Axis, TensorGrid
 
 INSIDE = 1e-9
@@ -34,22 +35,27 @@ class Sampler(ABC):
 
 
 class TensorSampler(Sampler):
-    """Sampling of states on a tensor grid: one matrix along each axis."""
+    """Sampling of states on a tensor grid, along one axis after the other."""
 
     def __init__(self, grid: TensorGrid, x: Array, y: Array):
         self.x, self.y = x, y
         self.inside = np.ones((len(x), len(y)), dtype=bool)
-        self._layout = grid.layout
-        matrices = axis_matrix(grid.x, x), axis_matrix(grid.y, y).T
-        self._matrices = {
-            np.dtype(dtype): tuple(matrix.astype(dtype) for matrix in matrices)
+        self._places = np.ascontiguousarray(grid.layout.places.T)
+        (first_x, weights_x), (first_y, weights_y) = axis_weights(grid.x, x), axis_weights(grid.y, y)
+        self._axes = {
+            np.dtype(dtype): (first_x, weights_x.astype(dtype), first_y, weights_y.astype(dtype))
             for dtype in (np.float32, np.float64)
         }
 
     def sample(self, state: NDArray[Any]) -> NDArray[Any]:
         """Values on the grid, shape ([batch,] nx, ny); state has shape ([batch,] size)."""
-        along_x, along_y = self._matrices[state.dtype]
-        return np.asarray(along_x @ self._layout.unpack(state) @ along_y)
+        fields = state.reshape(-1, state.shape[-1])[:, self._places]
+        shape, dtype = (len(self.x), len(self.y)), state.dtype
+        half = np.empty((shape[1], fields.shape[2]), dtype)
+        turned = np.empty(half.shape[::-1], dtype)
+        out = np.empty((len(fields), *shape), dtype)
+        interpolate(*self._axes[dtype], fields, half, turned, out)
+        return out.reshape(*state.shape[:-1], *shape)
 
 
 class SparseSampler(Sampler):
@@ -192,12 +198,17 @@ def _invert(basis: Basis, targets: Array, element: NDArray[np.int64], iterations
     return reference
 
 
-def axis_matrix(axis: Axis, places: Array) -> Array:
-    """Matrix of the interpolation along one axis, shape (places, nodes)."""
+def axis_weights(axis: Axis, places: Array) -> tuple[NDArray[np.int64], Array]:
+    """First node (places,) and weights (p + 1, places) of the interpolation along one axis."""
     element = np.clip(np.searchsorted(axis.lines, places, side="right") - 1, 0, len(axis.lines) - 2)
     local = (places - axis.lines[element]) / np.diff(axis.lines)[element]
     nodes, _ = gll_nodes(axis.order)
+    return axis.order * element, lagrange(nodes, local)
+
+
+def axis_matrix(axis: Axis, places: Array) -> Array:
+    """Matrix of the interpolation along one axis, shape (places, nodes)."""
+    first, weights = axis_weights(axis, places)
     matrix = np.zeros((len(places), len(axis.nodes)))
-    columns = axis.order * element[:, None] + np.arange(axis.order + 1)
-    matrix[np.arange(len(places))[:, None], columns] = lagrange(nodes, local).T
+    matrix[np.arange(len(places)), first + np.arange(axis.order + 1)[:, None]] = weights
     return matrix

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skfem import MeshQuad
 
+from slimwave.fem import batches
 from slimwave.fem.batches import WaveBatch
 from slimwave.fem.materials import PerElement
 from slimwave.fem.media import draw_smooth_random_medium
@@ -48,6 +49,16 @@ def test_each_wave_of_a_batch_is_what_it_is_alone(dtype, scheme):
         )
         for name in ("u", "v", "energy", "n_dofs", "n_steps", "time_step", "scheme", "order", "x", "y"):
             assert np.array_equal(getattr(together[k], name), getattr(alone, name)), name
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_groups_of_a_batch_change_nothing(monkeypatch, shared):
+    """Two waves at a time, then the last one."""
+    batch = WaveBatch(SPACE, MEDIA[0] if shared else MEDIA)
+    whole = batch.run(PULSES, times=TIMES, grid=GRID)
+    monkeypatch.setattr(batches, "GROUP", 2 * 8 * SPACE.grid.layout.size)
+    parts = batch.run(PULSES, times=TIMES, grid=GRID)
+    assert np.array_equal(whole.u, parts.u) and np.array_equal(whole.energy, parts.energy)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -141,6 +152,8 @@ def test_bad_input_is_named():
         batch.run(PULSES, times=TIMES, grid=GRID, backend="torch", device="abacus")
     with pytest.raises(ValueError, match="dtype: expected one of"):
         batch.run(PULSES, times=TIMES, grid=GRID, dtype="float16")
+    with pytest.raises(ValueError, match="dtype: expected one of"):
+        batch.run(PULSES, times=TIMES, grid=GRID, dtype="float16", backend="torch")
     with pytest.raises(ValueError, match="times: expected increasing"):
         batch.run(PULSES, times=[0.2, 0.1], grid=GRID)
     with pytest.raises(ValueError, match="grid: expected"):
