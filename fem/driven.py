@@ -13,10 +13,11 @@ adds the differences' own error, Δt²/12 (u_tttt + 2 D u_ttt), in which the equ
     (1 + Δt²D²/12) δ²u + D δu = −L (u + Δt²/12 a) − Δt²/12 D L w
                                 + (g⁺ + 10 g + g⁻)/12 + Δt/24 D (g⁺ − g⁻).                          (order 4)
 
-w comes from a leapfrog predictor. Where D is one number, the terms with w cancel and cost nothing; else
-they cost a third product with L, and the step is kept at `VARIABLE_DAMPING` of the undamped limit, where
-the predictor was found stable (spectral radius ≤ 1 for absorbing boundaries and damping that jumps, up to
-γΔt = `STEEPEST_DAMPING`). Where u is prescribed, (u_D⁺ + 10 u_D + u_D⁻)/12 stands for u + Δt²/12 a.
+w comes from a leapfrog step. Where D is one number, the terms with w cancel and cost nothing; else they
+cost a third product with L, and the step is kept at `VARIABLE_DAMPING` of the undamped limit, where this was
+found stable (spectral radius ≤ 1 for absorbing boundaries and damping that jumps, up to γΔt = 100). At an
+absorbing boundary D grows like 1/h, so that refining mesh and step together gains order 2 there. Where u is
+prescribed, (u_D⁺ + 10 u_D + u_D⁻)/12 stands for u + Δt²/12 a.
 
 The velocity is not part of the scheme; `marching` reads it, and u between two steps, off the polynomial in
 time through seven levels.
@@ -41,9 +42,6 @@ from slimwave.fem.stepping import Scheme
 
 VARIABLE_DAMPING = 0.9
 """Share of the undamped limit that Lax–Wendroff may use where D varies, and with matched layers."""
-
-STEEPEST_DAMPING = 3.0
-"""Largest γΔt where the damping of the medium varies."""
 
 STEEPEST_LAYER = 1.3
 """Largest ζΔt in a matched layer; Lax–Wendroff was found unstable from 1.7 on."""
@@ -139,7 +137,7 @@ class DrivenStepper:
         self._held = operator.places[drive.prescribed.nodes] if drive.moving else operator.places[:0]
         self._correct = scheme.order == 4 and drive.varies
         self._damping = operator.state(drive.damping)
-        self._set_weights()
+        self._final, self._predictor = self._weights(scheme.order), self._weights(2)
         self._scratch, self._force, self._product = (np.zeros_like(u) for _ in range(3))
         self.u = u.copy()
         self._hold(self.u, 0)
@@ -147,7 +145,7 @@ class DrivenStepper:
 
     def step(self) -> None:
         """Take one time step; `u` becomes another array, the old one stays as it is."""
-        new = self._combine(self.before, self._total_force())
+        new = self._combine(self._final, self._total_force())
         self._hold(new, 1)
         if self._layer is not None:
             places = self._layer.places
@@ -166,20 +164,20 @@ class DrivenStepper:
         if self._layer is not None:
             self._layer.values[...] = saved["layer"]
 
-    def _set_weights(self) -> None:
-        """Weights of u, u⁻ and the force in P u⁺ = 2 m u − Q u⁻ − Δt² (force + ζ1ζ2 u), divided by P."""
+    def _weights(self, order: int) -> tuple[State, State, State]:
+        """Weights of u, u⁻ and the force in P u⁺ = 2 m u − Q u⁻ − Δt² (force + ζ1ζ2 u), divided by P.
+
+        m = 1 + Δt²D²/12 (order 4) or 1 (order 2), P and Q are m ± Δt/2 times all drag.
+        """
         drive, step = self._drive, self.time_step
-        mass = 1.0 + step**2 * drive.damping**2 / 12 if self.scheme.order == 4 else 1.0
+        mass = 1.0 + step**2 * drive.damping**2 / 12 if order == 4 else 1.0
         drag, stiffening = drive.damping + drive.backing, np.zeros_like(drive.backing)
         if drive.layer is not None:
             drag, stiffening = drag + drive.layer.drag, drive.layer.stiffening
         after = 1.0 / (mass + 0.5 * step * drag)
-        weights = (
-            (2.0 * mass - step**2 * stiffening) * after,
-            (mass - 0.5 * step * drag) * after,
-            step**2 * after,
-        )
-        self._centre, self._behind, self._push = (self.operator.state(weight) for weight in weights)
+        centre = (2.0 * mass - step**2 * stiffening) * after
+        behind, push = (mass - 0.5 * step * drag) * after, step**2 * after
+        return self.operator.state(centre), self.operator.state(behind), self.operator.state(push)
 
     def _total_force(self) -> State:
         """Return L(…) − g and what goes with it at the present time."""
@@ -217,16 +215,17 @@ class DrivenStepper:
 
     def _predicted_velocity(self, force: State) -> State:
         """W: the centred difference with a leapfrog step ahead."""
-        ahead = self._combine(self.before, force)
+        ahead = self._combine(self._predictor, force)
         self._hold(ahead, 1)
         ahead -= self.before
         ahead *= 0.5 / self.time_step
         return ahead
 
-    def _combine(self, old: State, force: State) -> State:
-        new = self._centre * self.u
-        new -= self._behind * old
-        new -= self._push * force
+    def _combine(self, weights: tuple[State, State, State], force: State) -> State:
+        centre, behind, push = weights
+        new = centre * self.u
+        new -= behind * self.before
+        new -= push * force
         return new
 
     def _load(self, offset: int) -> State:

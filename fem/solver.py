@@ -23,7 +23,7 @@ from slimwave import __version__
 from slimwave.fem.boundaries import Boundaries
 from slimwave.fem.checkpointing import Checkpoint, Keeper, fingerprint
 from slimwave.fem.conditions import absorption, boundary_terms
-from slimwave.fem.driven import STEEPEST_DAMPING, STEEPEST_LAYER, VARIABLE_DAMPING, Drive, DrivenStepper
+from slimwave.fem.driven import STEEPEST_LAYER, VARIABLE_DAMPING, Drive, DrivenStepper
 from slimwave.fem.fields import Field, evaluate
 from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
@@ -133,8 +133,6 @@ class WaveSolver:
             step *= VARIABLE_DAMPING
         if self._layer is not None:
             step = min(step, STEEPEST_LAYER / self._layer.steepest)
-        if varies and self._damping.any():
-            step = min(step, STEEPEST_DAMPING / float(self._damping.max()))
         return step
 
     def nodal(self, field: Field, name: str = "field") -> Array:

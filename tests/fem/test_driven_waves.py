@@ -7,6 +7,7 @@ from slimwave.fem.boundaries import Absorbing, Dirichlet, Neumann
 from slimwave.fem.forcing import DistributedSource, PointSource
 from slimwave.fem.materials import PerElement
 from slimwave.fem.meshes import rectangle
+from slimwave.fem.plane_waves import PlaneWave
 from slimwave.fem.signals import Ricker, ToneBurst
 from slimwave.fem.solver import WaveSolver
 from slimwave.fem.space import GLLSpace
@@ -146,6 +147,21 @@ def test_a_wave_enters_on_the_left_and_leaves_on_the_right(entry, scheme, order)
         found.append(errors(solution, *exact))
     assert np.log2(np.divide(*found)).min() >= order
     assert max(found[1]) < (1e-5 if order > 2 else 1e-2)
+
+
+def reflected_share(elements):
+    """What two absorbing ends send back of a pulse, at the solver's own step."""
+    wave = PlaneWave(Ricker(5.0, delay=0.0), angle=0.0, speed=1.5, origin=(0.5, 0.0))
+    walls = {"left": "absorbing", "right": "absorbing", "bottom": "neumann", "top": "neumann"}
+    solver = WaveSolver(rectangle(1.0, 0.2, (elements, 1)), wave_speed=1.5, boundaries=walls)
+    solution = solver.run(wave.u0, wave.v0, times=[0.0, 0.8], nodes=True)
+    first, last = (np.sqrt((u**2 * solver.space.mass).sum()) for u in solution.nodes.u)
+    return last / first
+
+
+def test_absorption_gains_order_2_when_mesh_and_step_are_refined_together():
+    coarse, fine = reflected_share(40), reflected_share(80)
+    assert fine < 1e-3 and np.log2(coarse / fine) > 1.7
 
 
 def test_uneven_output_times_are_stable_with_absorption():
