@@ -144,7 +144,8 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Zeros that begin at a multiple of `ALIGNMENT` bytes: registers are loaded faster from there."""
     itemsize = np.dtype(dtype).itemsize
     count = prod(shape)
-    buffer = np.zeros(count + ALIGNMENT // itemsize, dtype)
+    buffer = np.empty(count + ALIGNMENT // itemsize, dtype)  # unlike zeros, this asks for huge pages
+    buffer[:] = 0.0
     start = -(buffer.ctypes.data // itemsize) % (ALIGNMENT // itemsize)
     return buffer[start : start + count].reshape(shape)
 

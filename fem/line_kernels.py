@@ -12,9 +12,9 @@ vectors through numba's intrinsics: a compiler would have to prove that no two o
 before it may vectorise, and does not. A line ends on the first node of the next element, which gets its share
 through `carry` (along x) or the lane beside (along y).
 
-One step reads each block once per product. On large meshes, where that costs more than the arithmetic, the
-products of several steps follow one another through the blocks like waves, each one block behind the last, so
-that a block is fetched from memory once for all of them.
+One step reads each block once per product. On large meshes, where that costs more than the arithmetic,
+several steps follow one another through the blocks like waves, a few blocks apart, so that a block is fetched
+from memory once for all of them.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,9 @@ Array = NDArray[Any]
 
 LARGE = 12 * 2**20
 """Bytes of fields and weights from which on they are taken not to stay in the cache between two steps."""
+
+VISIT = 2
+"""Number of blocks after which the next of such steps gets its turn; at least 2."""
 
 STEPS_TOGETHER = 12
 """Number of time steps for which a block of such a mesh is fetched from memory once."""
@@ -311,19 +314,29 @@ def _wave(
     strides: Strides,
     order: tuple[int, ...],
 ) -> None:
-    """`steps` time steps of `stages` products each, product m one block behind product m − 1."""
+    """`steps` time steps of `stages` products each.
+
+    At each tick, every step visits the `VISIT` blocks behind those of the step before it. There its second
+    product keeps one block behind the first, whose weights it finds in the fastest caches.
+    """
     zero, one, two = u.dtype.type(0), u.dtype.type(1), u.dtype.type(2)
     twelfth = step2 / u.dtype.type(12)
-    for time in range(strides.blocks + steps * stages - 1):
-        for m in range(max(0, time - strides.blocks + 1), min(steps * stages, time + 1)):
-            new, now = (old, u) if m // stages % 2 == 0 else (u, old)
-            if stages == 1:
-                y, x, out, factors = now, now, new, (two, -one, step2)
-            elif m % 2 == 0:
-                y, x, out, factors = now, now, scratch, (one, zero, twelfth)
-            else:
-                y, x, out, factors = scratch, now, new, (two, -one, step2)
-            _block_update(weights, y, x, out, total, carry, beside, factors, time - m, m, strides, order)
+    visits = (strides.blocks + stages - 1 + VISIT - 1) // VISIT
+    for tick in range(visits + steps - 1):
+        for step in range(max(0, tick - visits + 1), min(steps, tick + 1)):
+            new, now = (old, u) if step % 2 == 0 else (u, old)
+            for visited in range((tick - step) * VISIT, (tick - step + 1) * VISIT):
+                for stage in range(stages):
+                    block = visited - stage
+                    if stage < stages - 1:
+                        y, x, out, factors = now, now, scratch, (one, zero, twelfth)
+                    else:
+                        y, x, out, factors = now if stages == 1 else scratch, now, new, (two, -one, step2)
+                    if 0 <= block < strides.blocks:
+                        _block_update(
+                            weights, y, x, out, total, carry, beside, factors, block, step * stages + stage,
+                            strides, order,
+                        )  # fmt: skip
 
 
 @compiled()
