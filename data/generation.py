@@ -43,7 +43,7 @@ from slimwave.data.shards import (
     sha256_of,
     shard_tasks,
 )
-from slimwave.data.statistics import write_statistics
+from slimwave.data.statistics import ShardMoments, moments_of, write_statistics
 from slimwave.fem.meshes import rectangle
 from slimwave.fem.solver import WaveSolver
 from slimwave.fem.space import GLLSpace
@@ -114,10 +114,14 @@ def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> G
     manifest = _finished(folder.path, config, tasks)
     listed = {entry.file for entry in manifest.shards}
     missing = [task for task in tasks if task.file not in listed]
-    with _bar(tasks, missing, shown=progress) as bar:
-        manifest = _make(missing, config, folder, manifest, bar)
+    moments: dict[str, ShardMoments] = {}
+    with _bar(tasks, missing, shown=progress) as bar, closing(_made(missing, config)) as made:
+        for shard in made:
+            manifest = _list(shard, manifest, folder)
+            moments[shard.entry.file] = shard.moments
+            bar.update(shard.entry.trajectories)
     if not manifest.complete:
-        write_statistics(folder.path, manifest)
+        write_statistics(folder.path, manifest, moments)
         manifest = replace(manifest, complete=True, stats_sha256=sha256_of(folder.path / STATS))
         manifest.write(folder.path)
     summary = GenerationSummary(
@@ -205,66 +209,60 @@ def _prepare(config: GenerateConfig) -> RunFolder:
     return folder
 
 
-def _make(
-    missing: list[ShardTask], config: GenerateConfig, folder: RunFolder, manifest: Manifest, bar: "tqdm[Any]"
-) -> Manifest:
-    """Make the missing shards, listing each in the manifest and the log as soon as it is there."""
-    with closing(_made(missing, config)) as made:
-        for entry, cpu_seconds in made:
-            manifest = replace(manifest, shards=(*manifest.shards, entry))
-            manifest.write(folder.path)
-            folder.log(file=entry.file, trajectories=entry.trajectories, cpu_seconds=cpu_seconds)
-            bar.update(entry.trajectories)
-    return manifest
-
-
-def _made(
-    missing: list[ShardTask], config: GenerateConfig
-) -> Generator[tuple[ShardEntry, float], None, None]:
-    """Make shards here, in worker processes that write them too, or on a cluster that only computes."""
-    if config.scheduler is None:
-        yield from run_tasks(partial(_make_shard, config), missing, config.workers)
-        return
-    solve = partial(_solve_for, __version__, config)
-    with closing(run_on_cluster(solve, missing, config.scheduler)) as solved:
-        yield from (_write_shard(config, shard) for shard in solved)
-
-
 @dataclass(frozen=True)
-class _SolvedShard:
-    """A shard before it is written: its manifest entry, its bytes, and the process time they took."""
+class _Shard:
+    """A shard that was solved: its manifest entry, what it adds to the statistics, and its process time."""
 
     entry: ShardEntry
-    image: bytes | memoryview
+    moments: ShardMoments
     cpu_seconds: float
 
 
-def _make_shard(config: GenerateConfig, task: ShardTask) -> tuple[ShardEntry, float]:
-    return _write_shard(config, _solve_shard(config, task))
+def _list(shard: _Shard, manifest: Manifest, folder: RunFolder) -> Manifest:
+    """List a shard in the manifest and the log as soon as it is there."""
+    entry = shard.entry
+    manifest = replace(manifest, shards=(*manifest.shards, entry))
+    manifest.write(folder.path)
+    folder.log(file=entry.file, trajectories=entry.trajectories, cpu_seconds=shard.cpu_seconds)
+    return manifest
 
 
-def _write_shard(config: GenerateConfig, shard: _SolvedShard) -> tuple[ShardEntry, float]:
-    """Write a shard; return its manifest entry and the process time."""
-    write_bytes(config.output / shard.entry.file, shard.image)
-    return shard.entry, shard.cpu_seconds
+def _made(missing: list[ShardTask], config: GenerateConfig) -> Generator[_Shard, None, None]:
+    """Make shards here, in worker processes that write them too, or on a cluster that only computes."""
+    if config.scheduler is None:
+        with closing(run_tasks(partial(_make_shard, config), missing, config.workers)) as made:
+            yield from made
+        return
+    solve = partial(_solve_for, __version__, config)
+    with closing(run_on_cluster(solve, missing, config.scheduler)) as solved:
+        for shard, image in solved:
+            write_bytes(config.output / shard.entry.file, image)
+            yield shard
+
+
+def _make_shard(config: GenerateConfig, task: ShardTask) -> _Shard:
+    """Solve a shard and write it."""
+    shard, image = _solve_shard(config, task)
+    write_bytes(config.output / task.file, image)
+    return shard
 
 
 _one_at_a_time = Lock()
 
 
-def _solve_for(version: str, config: GenerateConfig, task: ShardTask) -> _SolvedShard:
+def _solve_for(version: str, config: GenerateConfig, task: ShardTask) -> tuple[_Shard, bytes]:
     """Solve a shard on a cluster, where a worker may have several threads; the solver works in one."""
     if version != __version__:
         raise RuntimeError(
             f"a worker of the cluster has slimwave {__version__}, expected {version}; update it"
         )
     with _one_at_a_time:
-        solved = _solve_shard(config, task)
-    return replace(solved, image=bytes(solved.image))
+        shard, image = _solve_shard(config, task)
+    return shard, bytes(image)
 
 
-def _solve_shard(config: GenerateConfig, task: ShardTask) -> _SolvedShard:
-    """Solve the trajectories of a shard."""
+def _solve_shard(config: GenerateConfig, task: ShardTask) -> tuple[_Shard, memoryview]:
+    """Solve the trajectories of a shard; return it with its bytes."""
     snapshots = config.split(task.split).snapshots
     solved = [
         solve_scenario(draw_scenario(config, task.split, index), config, snapshots=snapshots)
@@ -275,7 +273,9 @@ def _solve_shard(config: GenerateConfig, task: ShardTask) -> _SolvedShard:
     )
     speeds = min(float(one.c.min()) for one in solved), max(float(one.c.max()) for one in solved)
     entry = _entry(task, snapshots, speeds, image.nbytes, hashlib.sha256(image).hexdigest())
-    return _SolvedShard(entry, image, sum(one.cpu_seconds for one in solved))
+    training = solved if task.split == "train" else []
+    moments = moments_of({"u": one.u, "v": one.v, "c": one.c} for one in training)
+    return _Shard(entry, moments, sum(one.cpu_seconds for one in solved)), image
 
 
 def _entry(

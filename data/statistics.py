@@ -6,7 +6,7 @@ snapshots. One trajectory is in memory at a time; the moments of the parts are m
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from slimwave.data.durable import write_text
 from slimwave.data.reading import STATS, Stats, manifest_config, open_shard, shards_of
 from slimwave.data.schema import FIELDS
-from slimwave.data.shards import Manifest
+from slimwave.data.shards import Manifest, ShardEntry
+
+DELTA = "_delta"
 
 
 @dataclass(frozen=True)
@@ -57,35 +59,63 @@ class Moments:
         return math.hypot(self.mean, self.std)
 
 
-def field_statistics(root: Path, manifest: Manifest) -> Stats:
-    """Compute the statistics of the training split."""
-    moments: dict[tuple[str, str], Moments] = {}
-    for name, values in _training_arrays(root, manifest):
-        parts = {"": values}
-        if name in FIELDS:
-            parts["_delta"] = np.subtract(values[1:], values[:-1], dtype=np.float64)
-        for tag, part in parts.items():
-            moments[name, tag] = moments.get((name, tag), Moments()) + Moments.of(part)
+ShardMoments = dict[str, Moments]
+"""Moments by field, and by field + ``_delta`` for its change between two snapshots."""
+
+
+def moments_of(trajectories: Iterable[Mapping[str, NDArray[Any]]]) -> ShardMoments:
+    """Return the moments of the trajectories of a shard, each given as u and v (T, nx, ny) and c (nx, ny)."""
+    total: ShardMoments = {}
+    for fields in trajectories:
+        for name, values in fields.items():
+            _add(total, name, Moments.of(values))
+            if name in FIELDS:
+                change = np.subtract(values[1:], values[:-1], dtype=np.float64)
+                _add(total, name + DELTA, Moments.of(change))
+    return total
+
+
+def field_statistics(
+    root: Path, manifest: Manifest, known: Mapping[str, ShardMoments] | None = None
+) -> Stats:
+    """Compute the statistics of the training split.
+
+    Parameters
+    ----------
+    root, manifest
+        The dataset.
+    known
+        Moments by file, of shards that need not be read; the result is the same with and without.
+    """
+    total: ShardMoments = {}
+    for entry in shards_of(manifest, "train"):
+        moments = (known or {}).get(entry.file) or moments_of(_fields(root, manifest, entry))
+        for name, part in moments.items():
+            _add(total, name, part)
     stats: Stats = {}
-    for (name, tag), total in moments.items():
+    for name, moments_of_name in total.items():
+        field, delta, _ = name.partition(DELTA)
         for key in ("mean", "std", "rms"):
-            stats.setdefault(key + tag, {})[name] = float(getattr(total, key))
+            stats.setdefault(key + delta, {})[field] = float(getattr(moments_of_name, key))
     return stats
 
 
-def write_statistics(root: Path, manifest: Manifest) -> Stats:
+def write_statistics(
+    root: Path, manifest: Manifest, known: Mapping[str, ShardMoments] | None = None
+) -> Stats:
     """Compute the statistics and write ``stats.yaml`` durably."""
-    stats = field_statistics(root, manifest)
+    stats = field_statistics(root, manifest, known)
     write_text(root / STATS, yaml.safe_dump(stats))
     return stats
 
 
-def _training_arrays(root: Path, manifest: Manifest) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield every field of every training trajectory: (T, nx, ny), and (nx, ny) for c."""
-    config = manifest_config(root, manifest)
-    for entry in shards_of(manifest, "train"):
-        file, _ = open_shard(root, entry, config)
-        with file:
-            for name in (*FIELDS, "c"):
-                data = file["t0_fields"][name]
-                yield from ((name, data[i]) for i in range(entry.trajectories))
+def _add(total: ShardMoments, name: str, part: Moments) -> None:
+    total[name] = total.get(name, Moments()) + part
+
+
+def _fields(root: Path, manifest: Manifest, entry: ShardEntry) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield the fields of the trajectories of a shard, one trajectory at a time."""
+    file, _ = open_shard(root, entry, manifest_config(root, manifest))
+    with file:
+        for row in range(entry.trajectories):
+            yield {name: file["t0_fields"][name][row] for name in (*FIELDS, "c")}
