@@ -154,6 +154,29 @@ def test_a_mesh_file_with_named_parts_is_read(kind, tmp_path):
     assert np.abs(solution.u[0] - exact).max() < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["triangle6", "quad9"])
+def test_curved_elements_are_read_in_any_numbering(kind, tmp_path):
+    """A disk of curved elements, its nodes numbered at random, its rim named by curved edges."""
+    meshio = pytest.importorskip("meshio")
+    source = MeshTri2.init_circle(3) if kind == "triangle6" else disk(elements=4)
+    number = np.random.default_rng(0).permutation(source.doflocs.shape[1])
+    points = np.zeros((len(number), 3))
+    points[number, :2] = source.doflocs.T
+    rim = source.boundary_facets()
+    edges = np.vstack([source.facets[:, rim], source.dofs.facet_dofs[:1, rim]])
+    tags = [np.ones(len(rim), int), np.full(source.nelements, 2)]
+    content = meshio.Mesh(
+        points,
+        [("line3", number[edges].T), (kind, number[source.dofs.element_dofs].T)],
+        cell_data={"gmsh:physical": tags, "gmsh:geometrical": tags},
+        field_data={"rim": np.array([1, 1]), "inside": np.array([2, 2])},
+    )
+    meshio.write(tmp_path / "disk.msh", content, file_format="gmsh22", binary=False)
+    space = GLLSpace(read_mesh(tmp_path / "disk.msh"), 3)
+    assert space.mass.sum() == pytest.approx(np.pi, rel=1e-4)
+    assert lengths(space) == pytest.approx({"rim": 2 * np.pi}, rel=1e-4)
+
+
 def test_without_meshio_a_mesh_file_gives_a_remedy_of_one_line(tmp_path):
     path = tmp_path / "mesh.msh"
     path.touch()
