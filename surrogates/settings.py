@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from slimwave.data.scenarios import Split
+
 Device = Literal["auto", "cpu", "cuda"]
 Side = Literal["dirichlet", "neumann"]
 Runtime = Literal["eager", "onnx"]
@@ -335,7 +337,7 @@ class RolloutConfig:
 
     model: Path = Path("runs/full")
     data: Path = Path("runs/data")
-    split: Literal["train", "valid", "test", "ood"] = "test"
+    split: Split = "test"
     trajectory: int | None = None
     start: int = 0
     steps: int | None = None
