@@ -16,10 +16,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from slimwave import __version__
 from slimwave.data.cluster import run_on_cluster
@@ -27,6 +25,7 @@ from slimwave.data.durable import remove_parts, write_bytes
 from slimwave.data.guard import open_guarded
 from slimwave.data.lock import folder_lock
 from slimwave.data.processes import run_tasks
+from slimwave.data.progress import progress_bar
 from slimwave.data.reading import STATS, read_stats
 from slimwave.data.run_folders import RunFolder, require_writable
 from slimwave.data.scenarios import GenerateConfig, Scenario, draw_scenario
@@ -115,7 +114,16 @@ def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> G
     listed = {entry.file for entry in manifest.shards}
     missing = [task for task in tasks if task.file not in listed]
     moments: dict[str, ShardMoments] = {}
-    with _bar(tasks, missing, shown=progress) as bar, closing(_made(missing, config)) as made:
+    with (
+        progress_bar(
+            _count(tasks),
+            "generate",
+            "trajectory",
+            shown=progress,
+            initial=_count(tasks) - _count(missing),
+        ) as bar,
+        closing(_made(missing, config)) as made,
+    ):
         for shard in made:
             manifest = _list(shard, manifest, folder)
             moments[shard.entry.file] = shard.moments
@@ -344,18 +352,6 @@ def _unlisted(root: Path, config: GenerateConfig, task: ShardTask) -> ShardEntry
         return None
     speeds = float(c.min()), float(c.max())
     return _entry(task, header.snapshots, speeds, path.stat().st_size, sha256_of(path))
-
-
-def _bar(tasks: list[ShardTask], missing: list[ShardTask], *, shown: bool) -> "tqdm[Any]":
-    bar: tqdm[Any] = tqdm(
-        total=_count(tasks),
-        initial=_count(tasks) - _count(missing),
-        desc="generate",
-        unit="trajectory",
-        disable=not shown,
-        dynamic_ncols=True,
-    )
-    return bar
 
 
 def _count(tasks: Iterable[ShardTask]) -> int:

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from slimwave.data.durable import write_text
 from slimwave.data.plain import to_plain
+from slimwave.data.progress import progress_bar
 from slimwave.data.run_folders import LOG, RunFolder
 from slimwave.data.scenarios import Split
 from slimwave.data.windows import DatasetInfo, Trajectories, dataset_info, load_trajectories
@@ -202,8 +202,10 @@ def _forecasts(
     """Let every competitor forecast every split: u of shape (trajectories, steps + 1, nx, ny)."""
     forecasts: dict[Split, dict[str, Tensor]] = {split: {} for split in data}
     turns = [(split, one) for split in data for one in competitors]
-    for split, one in tqdm(turns, desc="compare", unit="part", disable=not progress, dynamic_ncols=True):
-        forecasts[split][one.name] = one.forecast(split, data[split])
+    with progress_bar(len(turns), "compare", "part", shown=progress) as bar:
+        for split, one in turns:
+            forecasts[split][one.name] = one.forecast(split, data[split])
+            bar.update()
     return forecasts
 
 

@@ -6,7 +6,6 @@ and resumed repeats on the CPU the uninterrupted one bit by bit.
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
-from tqdm import tqdm
 
 from slimwave.compression.sap import SAPPruner
+from slimwave.data.progress import progress_bar
 from slimwave.data.windows import WaveWindows
 from slimwave.surrogates.augmentation import Windows, random_symmetry
 from slimwave.surrogates.checkpoints import (
@@ -170,15 +169,7 @@ class Fitter:
             self.load(state_file)
         losses: list[float] = []
         started = time.process_time() - self.position.cpu_seconds
-        with tqdm(
-            total=self.fit.steps,
-            initial=self.position.step,
-            desc=label,
-            unit="step",
-            file=sys.stderr,
-            dynamic_ncols=True,
-            disable=not progress,
-        ) as bar:
+        with progress_bar(self.fit.steps, label, "step", shown=progress, initial=self.position.step) as bar:
             while self.position.step < self.fit.steps:
                 losses.append(self.step())
                 bar.update()

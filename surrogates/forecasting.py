@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from slimwave.data.durable import write_bytes
+from slimwave.data.progress import progress_bar
 from slimwave.data.run_folders import LOG, RunFolder
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.devices import cpu_threads, resolve_device
@@ -156,14 +156,16 @@ def timed_rollout(
     """
     runtime(state)
     states, wall, cpu = [state.cpu()], [], []
-    for _ in tqdm(range(steps), desc="rollout", unit="step", disable=not progress, dynamic_ncols=True):
-        _synchronise(state.device)
-        wall_start, cpu_start = time.perf_counter(), time.process_time()
-        state = runtime(state)
-        _synchronise(state.device)
-        wall.append(time.perf_counter() - wall_start)
-        cpu.append(time.process_time() - cpu_start)
-        states.append(state.cpu())
+    with progress_bar(steps, "rollout", "step", shown=progress) as bar:
+        for _ in range(steps):
+            _synchronise(state.device)
+            wall_start, cpu_start = time.perf_counter(), time.process_time()
+            state = runtime(state)
+            _synchronise(state.device)
+            wall.append(time.perf_counter() - wall_start)
+            cpu.append(time.process_time() - cpu_start)
+            states.append(state.cpu())
+            bar.update()
     return torch.cat(states), summarise_latency(wall, cpu)
 
 
