@@ -100,7 +100,7 @@ class _Report:
             "fields",
             figure,
             "Wave fields of the reference and of each model, with their errors",
-            "u at three times, and the error of each forecast on the same colour scale.",
+            "u at three times, and the error of each forecast, magnified as its titles say.",
         )
         name = self.models[-1]
         error = sample.forecasts[name] - sample.reference
