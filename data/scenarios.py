@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from slimwave.data.plain import to_plain
+from slimwave.data.ranges import require_at_least, require_positive, require_positive_range
 from slimwave.fem.boundaries import CONDITIONS, SIDES, Condition, wall_signs
 from slimwave.fem.media import (
     Medium,
@@ -44,21 +45,6 @@ SMALLEST_GRID = 8
 WIDTHS_ACROSS = 4
 
 
-def _at_least(flag: str, value: int, low: int) -> None:
-    if value < low:
-        raise ValueError(f"--{flag}: expected an integer of at least {low}, got {value}")
-
-
-def _positive(flag: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"--{flag}: expected a positive, finite number, got {value}")
-
-
-def _positive_range(flag: str, values: tuple[float, float]) -> None:
-    if not 0 < values[0] <= values[1] < math.inf:
-        raise ValueError(f"--{flag}: expected [low, high] with 0 < low <= high, got {list(values)}")
-
-
 @dataclass(frozen=True)
 class DomainConfig:
     """Rectangle [0, width] × [0, height] and the uniform grid of the snapshots.
@@ -77,10 +63,10 @@ class DomainConfig:
     ny: int = 64
 
     def __post_init__(self) -> None:
-        _positive("domain.width", self.width)
-        _positive("domain.height", self.height)
-        _at_least("domain.nx", self.nx, SMALLEST_GRID)
-        _at_least("domain.ny", self.ny, SMALLEST_GRID)
+        require_positive("domain.width", self.width)
+        require_positive("domain.height", self.height)
+        require_at_least("domain.nx", self.nx, SMALLEST_GRID)
+        require_at_least("domain.ny", self.ny, SMALLEST_GRID)
 
 
 @dataclass(frozen=True)
@@ -114,8 +100,8 @@ class MediumConfig:
                 "--medium.min_speed and --medium.max_speed: expected 0 < min_speed <= max_speed, finite, "
                 f"got {self.min_speed} and {self.max_speed}"
             )
-        _positive("medium.correlation_length", self.correlation_length)
-        _positive("medium.interface_width", self.interface_width)
+        require_positive("medium.correlation_length", self.correlation_length)
+        require_positive("medium.interface_width", self.interface_width)
 
 
 @dataclass(frozen=True)
@@ -137,9 +123,9 @@ class PulseConfig:
     amplitude: tuple[float, float] = (0.5, 1.0)
 
     def __post_init__(self) -> None:
-        _positive_range("pulses.count", self.count)
-        _positive_range("pulses.width", self.width)
-        _positive_range("pulses.amplitude", self.amplitude)
+        require_positive_range("pulses.count", self.count)
+        require_positive_range("pulses.width", self.width)
+        require_positive_range("pulses.amplitude", self.amplitude)
 
 
 @dataclass(frozen=True)
@@ -163,7 +149,7 @@ class TimeConfig:
     step: float = 0.02
 
     def __post_init__(self) -> None:
-        _positive("time.step", self.step)
+        require_positive("time.step", self.step)
 
 
 @dataclass(frozen=True)
@@ -188,7 +174,7 @@ class SolverConfig:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self) -> None:
-        _at_least("solver.order", self.order, 1)
+        require_at_least("solver.order", self.order, 1)
         if min(self.elements) < 1:
             raise ValueError(
                 f"--solver.elements: expected at least one per axis, e.g. [24, 24], got {list(self.elements)}"
@@ -215,8 +201,8 @@ class SplitConfig:
     pulses: PulseConfig | None = None
 
     def __post_init__(self) -> None:
-        _at_least("splits.<split>.trajectories", self.trajectories, 0)
-        _at_least("splits.<split>.snapshots", self.snapshots, 2)
+        require_at_least("splits.<split>.trajectories", self.trajectories, 0)
+        require_at_least("splits.<split>.snapshots", self.snapshots, 2)
 
 
 @dataclass(frozen=True)
@@ -254,7 +240,7 @@ class SplitsConfig:
 
     def __post_init__(self) -> None:
         for name in REQUIRED_SPLITS:
-            _at_least(f"splits.{name}.trajectories", getattr(self, name).trajectories, 1)
+            require_at_least(f"splits.{name}.trajectories", getattr(self, name).trajectories, 1)
 
 
 @dataclass(frozen=True)
@@ -302,13 +288,13 @@ class GenerateConfig:
             raise ValueError(
                 "--device: expected auto or cpu, got cuda: the finite elements run on the processor"
             )
-        _at_least("seed", self.seed, 0)
-        _at_least("workers", self.workers, 1)
+        require_at_least("seed", self.seed, 0)
+        require_at_least("workers", self.workers, 1)
         if self.scheduler is not None and self.workers > 1:
             raise ValueError(
                 f"--workers: expected 1 together with --scheduler, whose workers are used, got {self.workers}"
             )
-        _at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
+        require_at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
         for name in self.split_names:
             self._require_room(name)
         object.__setattr__(self, "output", Path(self.output))

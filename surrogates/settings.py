@@ -9,31 +9,16 @@ in ``__post_init__`` and name the flag to change. A flag is the path through the
 8
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from slimwave.data.ranges import require_at_least, require_positive, require_within
 from slimwave.data.scenarios import Split
 
 Device = Literal["auto", "cpu", "cuda"]
 Side = Literal["dirichlet", "neumann"]
 Runtime = Literal["eager", "onnx"]
-
-
-def _at_least(flag: str, value: float, low: float) -> None:
-    if not value >= low:
-        raise ValueError(f"--{flag}: expected a value of at least {low}, got {value}")
-
-
-def _within(flag: str, value: float, low: float, high: float) -> None:
-    if not low <= value < high:
-        raise ValueError(f"--{flag}: expected a value in [{low}, {high}), got {value}")
-
-
-def _positive(flag: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"--{flag}: expected a positive number, got {value}")
 
 
 @dataclass(frozen=True)
@@ -68,14 +53,14 @@ class NetworkConfig:
     activation: Literal["none", "gelu"] = "none"
 
     def __post_init__(self) -> None:
-        _at_least("network.width", self.width, 1)
-        _at_least("network.depth", self.depth, 1)
+        require_at_least("network.width", self.width, 1)
+        require_at_least("network.depth", self.depth, 1)
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ValueError(
                 f"--network.kernel_size: expected an odd length such as 3, 5 or 7, got {self.kernel_size}"
             )
         if self.rank is not None:
-            _at_least("network.rank", self.rank, 1)
+            require_at_least("network.rank", self.rank, 1)
             if self.conv == "dense":
                 raise ValueError(
                     f"--network.rank {self.rank} has no meaning with --network.conv dense; "
@@ -120,14 +105,14 @@ class FitConfig:
     ema: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("fit.steps", self.steps, 1)
-        _at_least("fit.batch_size", self.batch_size, 1)
-        _positive("fit.learning_rate", self.learning_rate)
-        _at_least("fit.warmup", self.warmup, 0)
-        _at_least("fit.weight_decay", self.weight_decay, 0)
-        _positive("fit.clip", self.clip)
-        _at_least("fit.noise", self.noise, 0)
-        _within("fit.ema", self.ema, 0, 1)
+        require_at_least("fit.steps", self.steps, 1)
+        require_at_least("fit.batch_size", self.batch_size, 1)
+        require_positive("fit.learning_rate", self.learning_rate)
+        require_at_least("fit.warmup", self.warmup, 0)
+        require_at_least("fit.weight_decay", self.weight_decay, 0)
+        require_positive("fit.clip", self.clip)
+        require_at_least("fit.noise", self.noise, 0)
+        require_within("fit.ema", self.ema, 0, 1)
         if not self.unroll or min(self.unroll) < 1:
             raise ValueError(f"--fit.unroll: expected step counts such as [1, 2, 4], got {list(self.unroll)}")
 
@@ -151,10 +136,10 @@ class ValidationConfig:
     trajectories: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least("validation.every", self.every, 1)
-        _at_least("validation.steps", self.steps, 1)
+        require_at_least("validation.every", self.every, 1)
+        require_at_least("validation.steps", self.steps, 1)
         if self.trajectories is not None:
-            _at_least("validation.trajectories", self.trajectories, 1)
+            require_at_least("validation.trajectories", self.trajectories, 1)
 
 
 @dataclass(frozen=True)
@@ -191,9 +176,9 @@ class TrainConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        _at_least("seed", self.seed, 0)
+        require_at_least("seed", self.seed, 0)
         if self.threads is not None:
-            _at_least("threads", self.threads, 1)
+            require_at_least("threads", self.threads, 1)
 
 
 @dataclass(frozen=True)
@@ -226,8 +211,8 @@ class SAPConfig:
             raise ValueError(
                 f"--sap.p, --sap.q: expected 0 < p <= 1 <= q and p < q, got p={self.p}, q={self.q}"
             )
-        _at_least("sap.eta", self.eta, 0)
-        _positive("sap.gamma", self.gamma)
+        require_at_least("sap.eta", self.eta, 0)
+        require_positive("sap.gamma", self.gamma)
         if not 0 < self.beta < 1:
             raise ValueError(f"--sap.beta: expected a share between 0 and 1, got {self.beta}")
 
@@ -281,12 +266,12 @@ class PruneConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        _at_least("rounds", self.rounds, 1)
+        require_at_least("rounds", self.rounds, 1)
         if self.tolerance is not None:
-            _positive("tolerance", self.tolerance)
-        _at_least("seed", self.seed, 0)
+            require_positive("tolerance", self.tolerance)
+        require_at_least("seed", self.seed, 0)
         if self.threads is not None:
-            _at_least("threads", self.threads, 1)
+            require_at_least("threads", self.threads, 1)
 
 
 @dataclass(frozen=True)
@@ -355,19 +340,19 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         if self.trajectory is not None:
-            _at_least("trajectory", self.trajectory, 0)
-        _at_least("seed", self.seed, 0)
-        _at_least("start", self.start, 0)
-        _positive("threshold", self.threshold)
-        _at_least("threads", self.threads, 1)
+            require_at_least("trajectory", self.trajectory, 0)
+        require_at_least("seed", self.seed, 0)
+        require_at_least("start", self.start, 0)
+        require_positive("threshold", self.threshold)
+        require_at_least("threads", self.threads, 1)
         if self.steps is not None:
-            _at_least("steps", self.steps, 1)
+            require_at_least("steps", self.steps, 1)
         if self.initial is not None and self.steps is None:
             raise ValueError(
                 "--initial has no reference to end at; give the number of macro steps with --steps"
             )
         if isinstance(self.wave_speed, (int, float)):
-            _positive("wave_speed", self.wave_speed)
+            require_positive("wave_speed", self.wave_speed)
         if self.runtime == "onnx" and self.device == "cuda":
             raise ValueError("--runtime onnx computes on the CPU; use --device cpu or --runtime eager")
 
@@ -423,13 +408,13 @@ class CompareConfig:
         if not self.models:
             raise ValueError("--models: expected at least one row name with its run folder, got none")
         if self.steps is not None:
-            _at_least("steps", self.steps, 1)
+            require_at_least("steps", self.steps, 1)
         if self.trajectories is not None:
-            _at_least("trajectories", self.trajectories, 1)
+            require_at_least("trajectories", self.trajectories, 1)
         if any(count < 1 for count in self.coarse_elements):
             raise ValueError(
                 f"--coarse_elements: expected counts of at least 1, got {list(self.coarse_elements)}"
             )
-        _positive("threshold", self.threshold)
-        _at_least("latency_steps", self.latency_steps, 2)
-        _at_least("seed", self.seed, 0)
+        require_positive("threshold", self.threshold)
+        require_at_least("latency_steps", self.latency_steps, 2)
+        require_at_least("seed", self.seed, 0)

@@ -45,7 +45,7 @@ def fields(scenario: Scenario) -> bytes:
     [
         (lambda: DomainConfig(width=0.0), r"--domain\.width: expected a positive, finite number, got 0"),
         (lambda: DomainConfig(height=float("nan")), r"--domain\.height"),
-        (lambda: DomainConfig(nx=2), r"--domain\.nx: expected an integer of at least 8, got 2"),
+        (lambda: DomainConfig(nx=2), r"--domain\.nx: expected a value of at least 8, got 2"),
         (lambda: MediumConfig(kinds=()), r"--medium\.kinds"),
         (lambda: MediumConfig(min_speed=-1.0), r"--medium\.min_speed.*got -1"),
         (lambda: MediumConfig(max_speed=float("nan")), r"--medium\.max_speed.*got 1\.0 and nan"),
@@ -61,7 +61,7 @@ def fields(scenario: Scenario) -> bytes:
         (lambda: SplitConfig(trajectories=-1), r"--splits\.<split>\.trajectories"),
         (
             lambda: SplitsConfig(valid=SplitConfig(trajectories=0)),
-            r"--splits\.valid\.trajectories: expected an integer of at least 1, got 0",
+            r"--splits\.valid\.trajectories: expected a value of at least 1, got 0",
         ),
         (lambda: SplitConfig(snapshots=1), r"--splits\.<split>\.snapshots"),
         (lambda: GenerateConfig(seed=-1), r"--seed"),
