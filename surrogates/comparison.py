@@ -239,7 +239,7 @@ def _judged(
         medians = np.median(named[row.name], axis=0)
         at_steps[split] = {str(step): float(medians[step - 1]) for step in steps}
         times = valid_time(torch.from_numpy(named[row.name]), info.macro_step, config.threshold)
-        valid[split] = float(times.median())
+        valid[split] = float(np.median(times))
     return replace(row, errors=at_steps, valid_time=valid)
 
 

@@ -73,7 +73,7 @@ def valid_time(errors: Tensor, macro_step: float, threshold: float = 0.2) -> Ten
         In the unit of ``macro_step``; at most ``steps * macro_step``.
     """
     still_valid = (errors <= threshold).to(torch.int64).cumprod(dim=-1)
-    return still_valid.sum(dim=-1) * macro_step
+    return still_valid.sum(dim=-1).to(torch.float64) * macro_step
 
 
 def energy(state: Tensor, wave_speed: Tensor, spacing: tuple[float, float]) -> Tensor:
