@@ -2,9 +2,9 @@
 
 Two problems (see `peers/problems.py`): a smooth medium, and sharp layers 1.5 | 3 | 1. Resolutions are chosen
 so that the error, relative L2 of u over 50 snapshots, comes near 1e-3. deepwave and devito solve another
-equation, u_tt = c² Δu, which is cheaper, and are held against a reference of that equation. At sharp interfaces
-finite differences take means of the two sides, which costs nothing and helps much; `no means` is what they
-give without.
+equation, u_tt = c² Δu, which is cheaper, and are held against a reference of that equation. At sharp
+interfaces finite differences take means of the two sides, which costs nothing and helps much; `no means` is
+what they give without.
 
 One run measures everything: solvers take turns, figures are medians of the CPU time of the process. `set-up`
 holds what is done once: meshes, matrices, generated code. `run` holds what a further wave of the same medium
@@ -81,8 +81,8 @@ def slimwave_entries(elements: int) -> list[Entry]:
     return [
         Entry("slimwave", lambda problem: one_wave(problem, elements, "float32")),
         Entry("slimwave", lambda problem: one_wave(problem, elements, "float64"), quick=False),
-        Entry("slimwave", lambda problem: many_waves(problem, elements, 32, media=False)),
-        Entry("slimwave", lambda problem: many_waves(problem, elements, 32, media=True)),
+        Entry("slimwave", lambda problem: many_waves(problem, elements, 16, media=False)),
+        Entry("slimwave", lambda problem: many_waves(problem, elements, 16, media=True)),
     ]
 
 
