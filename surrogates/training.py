@@ -97,13 +97,15 @@ def _train(config: TrainConfig, model: Surrogate, folder: RunFolder, *, progress
     if not (folder.path / STATE).is_file():
         save_tensors(folder.path / INITIAL, model.state_dict())
     early = _early_step(config)
+    logged = {entry["step"] for entry in folder.records()}  # one more than saved, if stopped in between
 
     def on_validation(record: dict[str, float], best: bool) -> None:
         if best:
             save_model(folder.path, model)
         if record["step"] == early:
             save_tensors(folder.path / EARLY, model.state_dict())
-        folder.log(**record, best=best)
+        if record["step"] not in logged:
+            folder.log(**record, best=best)
 
     position = fitter.run(
         validate,

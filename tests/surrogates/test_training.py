@@ -66,6 +66,23 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(training: Setti
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+def test_an_interruption_between_log_and_state_repeats_no_log_line(
+    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after a validation was logged, before the position was saved: the validation is done again."""
+    run = training(tmp_path / "run", fit=FitConfig(steps=6, batch_size=2, warmup=1, unroll=(1, 2)))
+
+    def interrupted(_self: Fitter, _path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fitter, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(run)
+    train(run)
+    assert [record["step"] for record in RunFolder.open(tmp_path / "run").records()] == [2, 4, 6]
+
+
 @pytest.mark.parametrize(
     "fit",
     [
