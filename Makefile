@@ -11,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    install, then dataset -> surrogates -> pruning -> rollouts -> report (about 5 minutes)"
+	@echo "make demo    install, then dataset -> surrogates -> pruning -> rollouts -> report (about 4 minutes)"
 	@echo "make test    install, then run the whole test suite"
 	@echo "make lint    ruff (format, lint) and mypy (strict)"
 	@echo "make bench   the quick forms of the benchmarks"

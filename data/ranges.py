@@ -4,8 +4,8 @@ import math
 
 
 def require_at_least(flag: str, value: float, low: float) -> None:
-    """Refuse a value below `low`, and NaN."""
-    if not value >= low:
+    """Refuse a value below `low`, and one that is not finite."""
+    if not low <= value < math.inf:
         raise ValueError(f"--{flag}: expected a value of at least {low}, got {value}")
 
 

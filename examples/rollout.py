@@ -16,7 +16,7 @@ def main(folder: Path = tiny.FOLDER) -> float:
     model = tiny.model(folder)
     x, y = np.meshgrid(*2 * [np.linspace(0, 1, 24)], indexing="ij")
     np.save(folder / "initial.npy", np.sin(np.pi * x) * np.sin(2 * np.pi * y))
-    own = sw.run_rollout(
+    own = sw.rollout(
         sw.RolloutConfig(
             model=model,
             initial=folder / "initial.npy",
@@ -27,7 +27,7 @@ def main(folder: Path = tiny.FOLDER) -> float:
         )
     )
     print(f"own field: {len(own.times) - 1} steps, energy {own.energy[-1] / own.energy[0]:.2f} of the first")
-    result = sw.run_rollout(
+    result = sw.rollout(
         sw.RolloutConfig(
             model=model, data=folder / "data", trajectory=1, output=folder / "rollout", device="cpu"
         )

@@ -1,6 +1,6 @@
 """The rollout job: forecast one trajectory, and say how good it is where a reference exists.
 
->>> result = run_rollout(RolloutConfig(model="runs/full", data="runs/data", trajectory=3))  # doctest: +SKIP
+>>> result = rollout(RolloutConfig(model="runs/full", data="runs/data", trajectory=3))  # doctest: +SKIP
 >>> result.valid_time  # doctest: +SKIP
 1.34
 
@@ -98,7 +98,7 @@ class RolloutResult:
         }
 
 
-def run_rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
+def rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
     """Forecast one trajectory with a trained model.
 
     Raises

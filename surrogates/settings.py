@@ -407,6 +407,11 @@ class CompareConfig:
     def __post_init__(self) -> None:
         if not self.models:
             raise ValueError("--models: expected at least one row name with its run folder, got none")
+        reserved = [name for name in self.models if name == "persistence" or name.startswith("FE ")]
+        if reserved:
+            raise ValueError(
+                f"--models: {reserved[0]!r} is the name of a baseline; expected another name for the row"
+            )
         if self.steps is not None:
             require_at_least("steps", self.steps, 1)
         if self.trajectories is not None:

@@ -49,6 +49,10 @@ def dataset_start(config: RolloutConfig, task: WaveTask) -> Start:
     """
     info = dataset_info(config.data)
     task.require_same(info.spacing, info.macro_step, f"the dataset {config.data}")
+    if config.split not in info.splits:
+        raise ValueError(
+            f"--split: {config.data} has the splits {', '.join(info.splits)}, got {config.split}; choose one"
+        )
     split = info.splits[config.split]
     trajectory = config.trajectory
     if trajectory is None:

@@ -1,4 +1,4 @@
-"""slimwave: compressed CNN surrogates of the 2D wave equation u_tt = ∇·(c² ∇u).
+"""slimwave: compressed CNN surrogates of the 2D wave equation u_tt + γ u_t = ∇·(c² ∇u) + f.
 
 The four jobs, each one call on a frozen dataclass of settings:
 
@@ -8,7 +8,7 @@ The four jobs, each one call on a frozen dataclass of settings:
     one_way = sw.NetworkConfig(conv="cp", rank=16)
     sw.train(sw.TrainConfig(data="runs/data", output="runs/one_way", network=one_way))
     sw.prune(sw.PruneConfig(model="runs/one_way", data="runs/data", output="runs/pruned"))
-    sw.run_rollout(sw.RolloutConfig(model="runs/pruned", data="runs/data"))
+    sw.rollout(sw.RolloutConfig(model="runs/pruned", data="runs/data"))
     sw.compare(sw.CompareConfig(data="runs/data", models={"one-way": "runs/one_way"}))
 
 Names are loaded when they are first used: `import slimwave` alone imports neither torch nor scikit-fem.
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from slimwave.report import write_report as write_report
     from slimwave.surrogates.checkpoints import load_model as load_model
     from slimwave.surrogates.comparison import compare as compare
-    from slimwave.surrogates.forecasting import run_rollout as run_rollout
+    from slimwave.surrogates.forecasting import rollout as rollout
     from slimwave.surrogates.pruning import prune as prune
-    from slimwave.surrogates.rollout import rollout as rollout
     from slimwave.surrogates.settings import CompareConfig as CompareConfig
     from slimwave.surrogates.settings import FitConfig as FitConfig
     from slimwave.surrogates.settings import NetworkConfig as NetworkConfig
@@ -85,9 +84,8 @@ _HOMES = {
     "report": ("write_report",),
     "surrogates.checkpoints": ("load_model",),
     "surrogates.comparison": ("compare",),
-    "surrogates.forecasting": ("run_rollout",),
+    "surrogates.forecasting": ("rollout",),
     "surrogates.pruning": ("prune",),
-    "surrogates.rollout": ("rollout",),
     "surrogates.settings": (
         "CompareConfig",
         "FitConfig",

@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted (Ctrl-C), 143 terminated 
 import difflib
 import importlib
 import json
+import math
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -160,9 +162,18 @@ def _run(name: str, arguments: list[str]) -> int:
     as_json = "--json" in arguments
     config = parse(name, COMMANDS[name], [a for a in arguments if a != "--json"])
     outcome = getattr(importlib.import_module("slimwave.commands"), name)(config)
-    print(json.dumps(outcome.record, allow_nan=False) if as_json else outcome.text)
+    print(json.dumps(_finite(outcome.record), allow_nan=False) if as_json else outcome.text)
     sys.stdout.flush()
     return DONE if outcome.ok else FAILED
+
+
+def _finite(value: Any) -> Any:
+    """Write numbers that JSON does not know, such as the error of a forecast that blew up, as null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def suggestion(name: str, known: Sequence[str] | dict[str, Command]) -> str:

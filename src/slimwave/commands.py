@@ -16,7 +16,7 @@ from slimwave.data.plain import to_plain
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.demo import DemoConfig
 from slimwave.surrogates.comparison import compare as compare_models
-from slimwave.surrogates.forecasting import run_rollout
+from slimwave.surrogates.forecasting import rollout as roll_out
 from slimwave.surrogates.pruning import prune as prune_model
 from slimwave.surrogates.settings import CompareConfig, PruneConfig, RolloutConfig, TrainConfig
 from slimwave.surrogates.training import train as train_model
@@ -118,7 +118,7 @@ def prune(config: PruneConfig) -> Outcome:
 
 def rollout(config: RolloutConfig) -> Outcome:
     """Forecast one trajectory, with its pictures beside the fields."""
-    result = run_rollout(config, progress=True)
+    result = roll_out(config, progress=True)
     summary = result.summary()
     files: dict[str, str] = {}
     if config.animation:

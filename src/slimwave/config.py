@@ -19,6 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from slimwave.cli import Command, UsageError, suggestion
+from slimwave.data.ranges import require_at_least
 
 POSITIONAL = ("check", "show", "export")  # commands whose required settings are written without a flag
 
@@ -74,9 +75,9 @@ class ShowConfig:
 
     def __post_init__(self) -> None:
         _on_the_processor(self.device, "drawing")
-        for flag in ("trajectories", "snapshots"):
-            if getattr(self, flag) < 1:
-                raise ValueError(f"--{flag}: expected at least 1, got {getattr(self, flag)}")
+        require_at_least("trajectories", self.trajectories, 1)
+        require_at_least("snapshots", self.snapshots, 1)
+        require_at_least("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,13 @@ def _check_flags(name: str, arguments: list[str], known: set[str], config_class:
             checked.append(flag + equals + (_bracketed(value, key, known, config_class) if equals else ""))
             if key == "config" and equals:
                 _check_file(name, Path(value), known)
+            _check_inline(name, key, value, known)
             if key in known and _annotation(config_class, key) is bool and following.startswith("--"):
                 checked.append("true")
         else:
             if key == "config":
                 _check_file(name, Path(argument), known)
+            _check_inline(name, key, argument, known)
             checked.append(_bracketed(argument, key, known, config_class))
             key = ""
     return checked
@@ -215,6 +218,17 @@ def _bracketed(value: str, key: str, known: set[str], config_class: Any) -> str:
     annotation = _annotation(config_class, key)
     options = [annotation, *typing.get_args(annotation)]
     return f"[{value}]" if any(typing.get_origin(o) is tuple for o in options) else value
+
+
+def _check_inline(name: str, key: str, value: str, known: set[str]) -> None:
+    """Check the keys of a mapping written on the command line, as in `--network '{width: 8}'`."""
+    if key in known and value.startswith("{"):
+        try:
+            content = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return  # jsonargparse says what it expected
+        for inner in _file_keys(content, f"{key}.") if isinstance(content, Mapping) else ():
+            _known(name, inner, known, f"'{inner}'")
 
 
 def _check_file(name: str, path: Path, known: set[str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from slimwave.data.ranges import require_at_least
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.surrogates.settings import CompareConfig, PruneConfig, RolloutConfig, TrainConfig
 
@@ -47,6 +48,9 @@ class DemoConfig:
     prune: PruneConfig = field(default_factory=PruneConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
+
+    def __post_init__(self) -> None:
+        require_at_least("seed", self.seed, 0)
 
     def stages(self) -> dict[str, Any]:
         """Return the stages' settings in order, with folders, seed and device filled in."""

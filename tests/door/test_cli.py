@@ -53,6 +53,11 @@ def test_overview_names_every_command(capsys):
         (["train", "stray"], "unrecognized arguments: stray"),
         (["check"], "missing FOLDER"),
         (["train", "--config", "no/such.yaml"], "--config: expected a readable YAML file, got no/such.yaml"),
+        (["train", "--network", "{widht: 3}"], "'network.widht'; did you mean 'network.width'"),
+        (["train", "--fit.weight_decay", ".inf"], "--fit.weight_decay: .* at least 0, got inf"),
+        (["compare", "--models", "{persistence: x}"], "'persistence' is the name of a baseline"),
+        (["demo", "--seed", "-1"], "--seed: .* at least 0, got -1"),
+        (["show", "x", "--seed", "-1"], "--seed: .* at least 0, got -1"),
         (["check", "x", "--device", "cuda"], "--device: expected auto or cpu, got cuda"),
     ],
 )
@@ -66,6 +71,16 @@ def test_usage_mistakes_end_in_one_to_three_lines_and_exit_2(arguments, said, ca
     import re
 
     assert re.search(said, captured.err), captured.err
+
+
+def test_json_writes_what_is_not_finite_as_null(monkeypatch, capsys):
+    """A forecast that blew up is still one JSON object that any reader accepts."""
+    from slimwave import commands
+
+    outcome = commands.Outcome({"errors": [1.0, float("inf")], "energy": {"last": float("nan")}}, "text")
+    monkeypatch.setattr(commands, "check", lambda _: outcome)
+    assert main(["check", "x", "--json"]) == 0
+    assert capsys.readouterr().out == '{"errors": [1.0, null], "energy": {"last": null}}\n'
 
 
 def test_config_file_then_overrides(tmp_path):

@@ -15,9 +15,9 @@ from slimwave.data.scenarios import DomainConfig, GenerateConfig, TimeConfig
 from slimwave.data.shards import DatasetError
 from slimwave.data.windows import load_trajectories
 from slimwave.surrogates.checkpoints import load_model
-from slimwave.surrogates.forecasting import run_rollout
+from slimwave.surrogates.forecasting import rollout
 from slimwave.surrogates.metrics import energy, relative_l2, vrmse
-from slimwave.surrogates.rollout import rollout
+from slimwave.surrogates.rollout import rollout as roll_out
 from slimwave.surrogates.settings import RolloutConfig, RolloutWalls
 from slimwave.surrogates.training import TrainResult
 
@@ -59,7 +59,7 @@ def saved(tmp_path: Path) -> Callable[[np.ndarray], Path]:
 
 def test_a_dataset_forecast_is_the_model_s_own_iteration(forecasting: Settings, dataset: Path) -> None:
     """Step by step with ``model(…)``, from snapshot 2 of test trajectory 1."""
-    result = run_rollout(forecasting(trajectory=1, start=2))
+    result = rollout(forecasting(trajectory=1, start=2))
     model = load_model(forecasting().model)
     data = load_trajectories(dataset, "test")
     state = torch.stack([data.u[1:2, 2], data.v[1:2, 2]], dim=1)
@@ -80,7 +80,7 @@ def test_a_dataset_forecast_is_the_model_s_own_iteration(forecasting: Settings, 
 
 
 def test_a_forecast_goes_on_beyond_the_reference(forecasting: Settings) -> None:
-    result = run_rollout(forecasting(steps=25))
+    result = rollout(forecasting(steps=25))
     assert result.forecast.shape[0] == result.energy.shape[0] == 26
     assert result.reference.shape[0] == 10
     assert result.relative_l2.shape == result.vrmse.shape == (9, 2)
@@ -92,7 +92,7 @@ def test_a_forecast_goes_on_beyond_the_reference(forecasting: Settings) -> None:
 
 
 def test_the_fields_are_kept(forecasting: Settings) -> None:
-    result = run_rollout(forecasting(steps=3))
+    result = rollout(forecasting(steps=3))
     with np.load(result.folder / "rollout.npz") as kept:
         assert np.array_equal(kept["forecast"], result.forecast)
         assert set(kept.files) >= {"times", "x", "y", "reference", "wave_speed", "walls", "relative_l2"}
@@ -109,7 +109,7 @@ def test_a_user_s_field_needs_no_dataset(
         walls=RolloutWalls(left="neumann"),
         steps=4,
     )
-    result = run_rollout(config)
+    result = rollout(config)
     assert result.forecast.shape == (5, 2, 20, 15)
     assert np.allclose(result.forecast[0, 0], u, atol=1e-6)
     assert not result.forecast[0, 1].any()
@@ -125,12 +125,12 @@ def test_a_user_s_velocity_and_medium_are_used(
 ) -> None:
     state = np.stack([pulse(), 3 * pulse()])
     speed = 1 + pulse()
-    result = run_rollout(forecasting(initial=saved(state), wave_speed=saved(speed), steps=3))
+    result = rollout(forecasting(initial=saved(state), wave_speed=saved(speed), steps=3))
     assert np.allclose(result.forecast[0], state, atol=1e-6)
     assert np.allclose(result.wave_speed, speed, atol=1e-6)
     inputs = [torch.from_numpy(a).float() for a in (state[None], speed[None, None])]
     walls = -torch.ones(1, 4)
-    expected = rollout(load_model(forecasting().model), *inputs, walls, steps=3)
+    expected = roll_out(load_model(forecasting().model), *inputs, walls, steps=3)
     assert np.allclose(result.forecast[1:], expected[0].numpy(), atol=1e-6)
 
 
@@ -149,7 +149,7 @@ def test_a_field_that_cannot_start_a_forecast_is_refused(
     forecasting: Settings, saved: Callable[[np.ndarray], Path], field: np.ndarray, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        run_rollout(forecasting(initial=saved(field), steps=2))
+        rollout(forecasting(initial=saved(field), steps=2))
 
 
 @pytest.mark.parametrize(
@@ -165,25 +165,26 @@ def test_a_medium_that_does_not_fit_is_refused(
     forecasting: Settings, saved: Callable[[np.ndarray], Path], speed: np.ndarray, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        run_rollout(forecasting(initial=saved(pulse()), wave_speed=saved(speed), steps=2))
+        rollout(forecasting(initial=saved(pulse()), wave_speed=saved(speed), steps=2))
 
 
 def test_files_that_are_no_arrays_are_refused(forecasting: Settings, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"--initial: .*nowhere\.npy does not exist"):
-        run_rollout(forecasting(initial=tmp_path / "nowhere.npy", steps=2))
+        rollout(forecasting(initial=tmp_path / "nowhere.npy", steps=2))
     broken = tmp_path / "broken.npy"
     for content in (b"", b"hello", b"\x93NUMPY\x01\x00"):
         broken.write_bytes(content)
         with pytest.raises(ValueError, match=r"--initial: .* is not a readable \.npy file"):
-            run_rollout(forecasting(initial=broken, steps=2))
+            rollout(forecasting(initial=broken, steps=2))
     np.save(broken, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="is not a readable"):
-        run_rollout(forecasting(initial=broken, steps=2))
+        rollout(forecasting(initial=broken, steps=2))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"split": "ood_loud"}, r"has the splits train, valid, test, ood, got ood_loud"),
         ({"trajectory": 2}, r"--trajectory 2: there are 2 trajectories in test; expected 0 to 1"),
         ({"start": 10}, r"--start 10: there are 10 snapshots in test; expected 0 to 9"),
         ({"start": 9}, r"--start 9 is the last snapshot"),
@@ -193,11 +194,11 @@ def test_a_start_that_does_not_exist_is_refused(
     forecasting: Settings, changes: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        run_rollout(forecasting(**changes))
+        rollout(forecasting(**changes))
 
 
 def test_the_last_snapshot_can_start_a_forecast_without_a_reference(forecasting: Settings) -> None:
-    assert run_rollout(forecasting(start=9, steps=4)).relative_l2.shape == (0, 2)
+    assert rollout(forecasting(start=9, steps=4)).relative_l2.shape == (0, 2)
 
 
 def test_a_dataset_on_another_spacing_or_macro_step_is_refused_but_another_size_is_not(
@@ -211,10 +212,10 @@ def test_a_dataset_on_another_spacing_or_macro_step_is_refused_but_another_size_
     with pytest.raises(
         ValueError, match=r"finer has grid spacing \(0\.03125, 0\.03125\), .* \(0\.0625, 0\.0625\)"
     ):
-        run_rollout(forecasting(data=finer.output))
+        rollout(forecasting(data=finer.output))
     with pytest.raises(ValueError, match=r"slower has macro step 0\.06, .* 0\.05; .* --time\.step 0\.05"):
-        run_rollout(forecasting(data=slower.output))
-    assert run_rollout(forecasting(data=larger.output)).forecast.shape[-2:] == (21, 17)
+        rollout(forecasting(data=slower.output))
+    assert rollout(forecasting(data=larger.output)).forecast.shape[-2:] == (21, 17)
 
 
 def test_a_dataset_without_a_field_is_refused(
@@ -227,21 +228,21 @@ def test_a_dataset_without_a_field_is_refused(
         with h5py.File(path, "a") as file:
             del file["t0_fields/v"]
     with pytest.raises(DatasetError, match=r"v"):
-        run_rollout(forecasting(data=config.output))
+        rollout(forecasting(data=config.output))
 
 
 def test_onnx_runtime_gives_the_same_forecast(forecasting: Settings, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    eager = run_rollout(forecasting(steps=6))
-    onnx = run_rollout(forecasting(steps=6, runtime="onnx", output=tmp_path / "onnx"))
+    eager = rollout(forecasting(steps=6))
+    onnx = rollout(forecasting(steps=6, runtime="onnx", output=tmp_path / "onnx"))
     assert onnx.runtime == "onnx"
     assert np.allclose(eager.forecast, onnx.forecast, atol=1e-5 * np.abs(eager.forecast).max())
 
 
 def test_a_second_rollout_replaces_the_log(forecasting: Settings) -> None:
     for _ in range(2):
-        result = run_rollout(forecasting(steps=3))
+        result = rollout(forecasting(steps=3))
     assert len((result.folder / "log.jsonl").read_text().splitlines()) == 3
     with pytest.raises(ValueError, match=r"--steps was 3, now 4"):
-        run_rollout(forecasting(steps=4))
-    assert len(run_rollout(dataclasses.replace(forecasting(steps=4), overwrite=True)).times) == 5
+        rollout(forecasting(steps=4))
+    assert len(rollout(dataclasses.replace(forecasting(steps=4), overwrite=True)).times) == 5
