@@ -98,7 +98,7 @@ def space_errors(make_mesh, order, sizes, structured=True):
     return np.array(found)
 
 
-@pytest.mark.parametrize(("order", "sizes"), [(1, (16, 32)), (2, (8, 16, 32)), (4, (4, 8, 16)), (6, (6, 12))])
+@pytest.mark.parametrize(("order", "sizes"), [(1, (16, 32)), (2, (8, 16, 32)), (4, (4, 8, 16)), (6, (8, 16))])
 @pytest.mark.parametrize("structured", [True, False])
 def test_order_in_space(order, sizes, structured):
     """Both u and v converge with order p + 1 in L2, also between the nodes."""
@@ -108,7 +108,7 @@ def test_order_in_space(order, sizes, structured):
 
 
 @pytest.mark.parametrize("make_mesh", [turned, skewed, curved])
-@pytest.mark.parametrize(("order", "sizes"), [(3, (12, 24)), (4, (8, 16))])
+@pytest.mark.parametrize(("order", "sizes"), [(2, (16, 32)), (3, (12, 24)), (4, (8, 16)), (6, (8, 16))])
 def test_order_in_space_on_turned_skewed_and_curved_elements(make_mesh, order, sizes):
     errors = space_errors(make_mesh, order, np.array(sizes), structured=False)
     for column in errors.T:
