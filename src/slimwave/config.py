@@ -213,11 +213,13 @@ def _known(name: str, key: str, known: set[str], shown: str) -> None:
 
 
 def _bracketed(value: str, key: str, known: set[str], config_class: Any) -> str:
-    if key not in known or "," not in value or value[:1] in "[({":
+    """Write `2,4` as `[2,4]` for a tuple, and `2` as `[2]` for one of any length."""
+    if key not in known or not value or value[0] in "[({":
         return value
     annotation = _annotation(config_class, key)
-    options = [annotation, *typing.get_args(annotation)]
-    return f"[{value}]" if any(typing.get_origin(o) is tuple for o in options) else value
+    tuples = [o for o in (annotation, *typing.get_args(annotation)) if typing.get_origin(o) is tuple]
+    wanted = any("," in value or Ellipsis in typing.get_args(o) for o in tuples)
+    return f"[{value}]" if wanted else value
 
 
 def _check_inline(name: str, key: str, value: str, known: set[str]) -> None:

@@ -92,6 +92,7 @@ def test_config_file_then_overrides(tmp_path):
     assert (settings.seed, settings.network.width, settings.network.depth) == (3, 8, 3)
     assert settings.fit.unroll == (1, 2)
     assert settings.overwrite is True
+    assert parse("train", "--fit.unroll", "3").fit.unroll == (3,)
 
 
 @pytest.mark.parametrize(

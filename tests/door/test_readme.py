@@ -34,9 +34,25 @@ def test_the_tour_shows_every_job():
 
 
 def test_the_tour_runs_as_shown(folder, monkeypatch, capsys):
+    """Every command succeeds, and what does not depend on the machine is printed as the README shows it."""
     monkeypatch.chdir(folder)
+    printed = ""
     for line in commands():
-        assert main(shlex.split(line)[1:]) == DONE, f"{line}\n{capsys.readouterr().err}"
+        code = main(shlex.split(line)[1:])
+        captured = capsys.readouterr()
+        assert code == DONE, f"{line}\n{captured.err}"
+        printed += captured.out
+    shown = "".join(blocks("text"))
+    for text in (
+        "72 trajectories in 12 shards, 52.4 MB, in runs/data",
+        "runs/data: 72 trajectories in 12 shards, nothing wrong",
+        "runs/full: 14864 parameters, validation rollout error",
+        "runs/one_way: 3088 parameters, validation rollout error",
+        "runs/rollout: 100 macro steps",
+    ):
+        assert text in shown
+        assert text in printed
+    assert printed.rstrip().endswith("report: runs/compare/report.html")
 
 
 def test_the_python_runs_as_shown(folder, monkeypatch):
