@@ -91,7 +91,7 @@ def test_show_command(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert (animation.format, animation.n_frames) == ("GIF", 9)
     assert check_dataset(dataset).ok
     assert main(["show", str(dataset), "--snapshots", "0"]) == 2
-    assert "--snapshots: expected at least 1, got 0" in capsys.readouterr().err
+    assert "--snapshots: expected a value of at least 1, got 0" in capsys.readouterr().err
 
 
 def test_contact_sheet_shows_the_trajectories(pristine: Path) -> None:
