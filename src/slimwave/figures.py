@@ -93,6 +93,7 @@ def error_over_time(
     threshold: float,
     colours: Mapping[str, str] | None = None,
     dashed: Sequence[str] = (),
+    label: str = "relative L2 error of u, %",
 ) -> Figure:
     """Draw relative L2 errors over time, logarithmically, with the threshold of the valid time.
 
@@ -106,6 +107,8 @@ def error_over_time(
         As from `colours_of`, so that a name has one colour in all pictures.
     dashed : sequence of str
         Names drawn dashed, such as classical solvers.
+    label : str
+        What the errors are.
     """
     figure = Figure(figsize=(6.8, 3.8), layout="constrained")
     axis = figure.subplots()
@@ -116,7 +119,7 @@ def error_over_time(
             times, 100 * clipped, "--" if name in dashed else "-", color=colours[name], label=name, lw=1.6
         )
     axis.axhline(100 * threshold, color="0.6", lw=0.8, ls=":", label=f"{100 * threshold:.0f} %: valid below")
-    axis.set(yscale="log", xlabel="time t", ylabel="relative L2 error of u, %")
+    axis.set(yscale="log", xlabel="time t", ylabel=label)
     _finish(axis)
     _plain_ticks(axis.yaxis, (1.0,))
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))

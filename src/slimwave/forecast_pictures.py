@@ -28,7 +28,7 @@ def write_forecast_pictures(result: RolloutResult, threshold: float) -> dict[str
             for kind, values in (("relative L2", result.relative_l2), ("VRMSE", result.vrmse))
             for channel, field in enumerate("uv")
         }
-        data["errors.png"] = figures.to_png(figures.error_over_time(curves, threshold))
+        data["errors.png"] = figures.to_png(figures.error_over_time(curves, threshold, label="error, %"))
     for name, content in data.items():
         write_bytes(result.folder / name, content)
     return {name: result.folder / name for name in data}
