@@ -34,7 +34,7 @@ from slimwave.fem.recording import check_grid
 from slimwave.fem.sampling import Sampler
 from slimwave.fem.solution import Solution, mesh_hash
 from slimwave.fem.solver import DTYPES, check_times
-from slimwave.fem.space import GLLSpace
+from slimwave.fem.space import GLLSpace, as_space
 from slimwave.fem.spectra import spectral_bound
 from slimwave.fem.stepping import Scheme, Stepper, UnstableTimeStepError, find_scheme
 from slimwave.fem.structured import TensorGrid
@@ -168,7 +168,7 @@ class WaveBatch:
         boundaries: Walls | Sequence[Walls] = "dirichlet",
         order: int | None = None,
     ):
-        self.space = _as_space(mesh_or_space, order)
+        self.space = as_space(mesh_or_space, order)
         self._grid = _tensor_grid(self.space)
         lists = {"wave_speeds": _as_list(wave_speeds), "boundaries": _as_list(boundaries)}
         self._length = _common_length({name: len(values) for name, values in lists.items()})
@@ -323,14 +323,6 @@ class WaveBatch:
             "device": device,
             "spectral_radius": float(self.spectral_radii.max()),
         }
-
-
-def _as_space(mesh_or_space: Mesh | GLLSpace, order: int | None) -> GLLSpace:
-    if not isinstance(mesh_or_space, GLLSpace):
-        return GLLSpace(mesh_or_space, 4 if order is None else order)
-    if order not in (None, mesh_or_space.order):
-        raise ValueError(f"order: {order} was asked for, but the space given has order {mesh_or_space.order}")
-    return mesh_or_space
 
 
 def _check_dtype(dtype: str) -> None:

@@ -35,7 +35,7 @@ from slimwave.fem.pml import MatchedLayer
 from slimwave.fem.recording import Recorder
 from slimwave.fem.solution import Solution as Solution
 from slimwave.fem.solution import mesh_hash
-from slimwave.fem.space import GLLSpace
+from slimwave.fem.space import GLLSpace, as_space
 from slimwave.fem.spectra import spectral_bound
 from slimwave.fem.stepping import Scheme, Stepper, UnstableTimeStepError, find_scheme
 
@@ -88,7 +88,7 @@ class WaveSolver:
         boundaries: Boundaries = "dirichlet",
         order: int | None = None,
     ):
-        self.space = space = _as_space(mesh_or_space, order)
+        self.space = space = as_space(mesh_or_space, order)
         _require_room_for_operator(space)
         self._boundary = boundary_terms(space, boundaries)
         self._boundary_names = repr(boundaries)
@@ -316,14 +316,6 @@ def _require_room_for_operator(space: GLLSpace) -> None:
         size = TENSOR_PER_NODE * space.n_nodes
     what = f"the operator of {space.n_nodes} nodes"
     require_memory(size, "mesh, order", what, "use fewer elements or a lower order")
-
-
-def _as_space(mesh_or_space: Mesh | GLLSpace, order: int | None) -> GLLSpace:
-    if not isinstance(mesh_or_space, GLLSpace):
-        return GLLSpace(mesh_or_space, 4 if order is None else order)
-    if order not in (None, mesh_or_space.order):
-        raise ValueError(f"order: {order} was asked for, but the space given has order {mesh_or_space.order}")
-    return mesh_or_space
 
 
 def check_times(times: Sequence[float] | Array) -> Array:

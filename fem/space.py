@@ -143,3 +143,18 @@ def _check_elements(basis: Basis) -> None:
             f"mesh: {bad.size} of {len(jacobian)} elements are inverted or folded, the first is {bad[0]}"
             f" near x={x:g}, y={y:g}; move its vertices, or list them in the same sense as elsewhere"
         )
+
+
+def as_space(mesh_or_space: Mesh | GLLSpace, order: int | None) -> GLLSpace:
+    """Return the space given, or one of the order (4 for None) on the mesh given.
+
+    Raises
+    ------
+    ValueError
+        If a space is given and another order than its own is asked for.
+    """
+    if not isinstance(mesh_or_space, GLLSpace):
+        return GLLSpace(mesh_or_space, 4 if order is None else order)
+    if order not in (None, mesh_or_space.order):
+        raise ValueError(f"order: {order} was asked for, but the space given has order {mesh_or_space.order}")
+    return mesh_or_space
