@@ -30,7 +30,7 @@ from slimwave.fem.gll import Array
 from slimwave.fem.marching import FreeMarch, Plan
 from slimwave.fem.materials import Material, squared_speed
 from slimwave.fem.operators import TensorOperator, on_grid, tensor_factors
-from slimwave.fem.recording import check_grid
+from slimwave.fem.recording import QUANTITIES, Quantity, check_grid, check_record
 from slimwave.fem.sampling import Sampler
 from slimwave.fem.solution import Solution, mesh_hash
 from slimwave.fem.solver import DTYPES, check_times
@@ -54,9 +54,9 @@ class BatchSolution:
     times, x, y
         Output times (n,) and coordinates of the grid, (nx,) and (ny,).
     u, v
-        Shape (batch, n, nx, ny).
+        Shape (batch, n, nx, ny); (batch, 0, nx, ny) for what was not recorded.
     energy
-        Shape (batch, n).
+        Shape (batch, n), or (batch, 0).
     time_step, n_steps, scheme, order
         As in `Solution`, the same for all.
     n_dofs
@@ -103,17 +103,26 @@ class BatchSolution:
 class Waves(Protocol):
     """A batch of waves under way."""
 
-    def following(self) -> tuple[NDArray[Any], NDArray[Any], Array]:
-        """U and v on the grid (batch, nx, ny), and the energies (batch,), at the next output time."""
+    def following(self) -> dict[Quantity, NDArray[Any]]:
+        """What is recorded at the next output time: u and v on the grid (batch, nx, ny), the energies
+        (batch,).
+        """
 
 
 class CompiledWaves:
     """Waves by the compiled loops, on one core; a group of them that fits into a cache at a time."""
 
     def __init__(
-        self, operator: TensorOperator, sampler: Sampler, scheme: Scheme, u: Array, v: Array, plan: Plan
+        self,
+        operator: TensorOperator,
+        sampler: Sampler,
+        scheme: Scheme,
+        u: Array,
+        v: Array,
+        plan: Plan,
+        record: Sequence[Quantity],
     ):
-        self._sampler = sampler
+        self._sampler, self._record = sampler, record
         size = max(1, GROUP // (operator.layout.size * operator.dtype.itemsize))
         self._groups = []
         for group in (slice(start, start + size) for start in range(0, len(u), size)):
@@ -121,16 +130,21 @@ class CompiledWaves:
             start = own.state(u[group]), own.state(v[group])
             self._groups.append((own, FreeMarch(partial(Stepper, own, scheme), *start, plan.legs)))
 
-    def following(self) -> tuple[NDArray[Any], NDArray[Any], Array]:
+    def following(self) -> dict[Quantity, NDArray[Any]]:
         """See `Waves`."""
         found = [self._advance(operator, march) for operator, march in self._groups]
-        u, v, energy = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return u, v, energy
+        return {name: np.concatenate([part[name] for part in found]) for name in self._record}
 
-    def _advance(self, operator: TensorOperator, march: FreeMarch) -> tuple[NDArray[Any], ...]:
+    def _advance(self, operator: TensorOperator, march: FreeMarch) -> dict[Quantity, NDArray[Any]]:
         march.advance()
-        u, v = march.u, march.v
-        return self._sampler.sample(u), self._sampler.sample(v), operator.energies(u, v)
+        found: dict[Quantity, NDArray[Any]] = {}
+        if "u" in self._record:
+            found["u"] = self._sampler.sample(march.u)
+        if "v" in self._record:
+            found["v"] = self._sampler.sample(march.v)
+        if "energy" in self._record:
+            found["energy"] = operator.energies(march.u, march.v)
+        return found
 
 
 class WaveBatch:
@@ -199,6 +213,7 @@ class WaveBatch:
         *,
         times: Sequence[float] | Array,
         grid: tuple[int, int],
+        record: Sequence[Quantity] = QUANTITIES,
         time_step: float | None = None,
         scheme: Literal["lax-wendroff", "leapfrog"] = "lax-wendroff",
         dtype: Literal["float64", "float32"] = "float64",
@@ -206,13 +221,13 @@ class WaveBatch:
         device: str = "cpu",
         progress: Callable[[int, int], None] | None = None,
     ) -> BatchSolution:
-        """Solve from t = 0 and sample u and v = u_t of all waves at the given times.
+        """Solve from t = 0 and record u, v = u_t and the energies of all waves at the given times.
 
         Parameters
         ----------
         u0s, v0s
             Initial u and u_t of each wave, lists of what `WaveSolver.run` takes; or one for all.
-        times, grid, time_step, scheme, dtype, progress
+        times, grid, record, time_step, scheme, dtype, progress
             As in `WaveSolver.run`.
         backend, device
             "compiled" runs on one core of the CPU; "torch" on any of its devices, such as "cuda".
@@ -224,28 +239,30 @@ class WaveBatch:
         ValueError
             For lists of different lengths, and what `WaveSolver.run` refuses.
         """
-        rule = find_scheme(scheme)
+        rule, wanted = find_scheme(scheme), check_record(record)
         plan = Plan(check_times(times), self._step_limit(time_step, rule))
         u0, v0 = (self._initial(fields, name) for fields, name in ((u0s, "u0s"), (v0s, "v0s")))
         length = _common_length({"the batch": self._length, "u0s": len(u0), "v0s": len(v0)})
         u0, v0 = (np.broadcast_to(values, (length, *values.shape[1:])) for values in (u0, v0))
         x, y = self.space.box.grid(*check_grid(grid))
         _check_dtype(dtype)
-        waves = self._waves(backend, device, rule, u0, v0, plan, (x, y), dtype)
-        shape = (length, len(plan.times))
-        u, v = (np.empty((*shape, len(x), len(y)), dtype) for _ in range(2))
-        energy = np.empty(shape)
+        waves = self._waves(backend, device, rule, u0, v0, plan, (x, y), dtype, wanted)
+        counts = {name: len(plan.times) if name in wanted else 0 for name in QUANTITIES}
+        found: dict[Quantity, NDArray[Any]] = {
+            "u": np.empty((length, counts["u"], len(x), len(y)), dtype),
+            "v": np.empty((length, counts["v"], len(x), len(y)), dtype),
+            "energy": np.empty((length, counts["energy"])),
+        }
         for number in range(len(plan.times)):
-            u[:, number], v[:, number], energy[:, number] = waves.following()
+            for name, values in waves.following().items():
+                found[name][:, number] = values
             if progress is not None:
                 progress(number + 1, len(plan.times))
         return BatchSolution(
             times=plan.times,
             x=x,
             y=y,
-            u=u,
-            v=v,
-            energy=energy,
+            **found,
             time_step=max(leg.step for leg in plan.legs),
             n_steps=sum(leg.steps for leg in plan.legs),
             scheme=scheme,
@@ -264,19 +281,22 @@ class WaveBatch:
         plan: Plan,
         grid: tuple[Array, Array],
         dtype: str,
+        record: Sequence[Quantity],
     ) -> Waves:
         if backend == "compiled":
             if device != "cpu":
                 raise ValueError(f'backend: "compiled" runs on the CPU; take "torch" for device {device!r}')
             sampler = self.space.sampler(len(grid[0]), len(grid[1]))
-            return CompiledWaves(self.operator(dtype), sampler, scheme, u, v, plan)
+            return CompiledWaves(self.operator(dtype), sampler, scheme, u, v, plan, record)
         if backend != "torch":
             raise ValueError(f"backend: expected one of compiled, torch, got {backend!r}")
         from slimwave.fem.torch_waves import TorchWaves  # the compiled loops shall not wait for its import
 
         factors = tensor_factors(self._grid, self._squared_speeds, self._free)
         u, v = u[:, self._grid.numbers], v[:, self._grid.numbers]
-        return TorchWaves(self._grid, factors, scheme, u, v, plan, grid, dtype=dtype, device=device)
+        return TorchWaves(
+            self._grid, factors, scheme, u, v, plan, grid, record=record, dtype=dtype, device=device
+        )
 
     def _initial(self, fields: Field | Sequence[Field], name: str) -> Array:
         """Nodal values of the initial fields, zero at Dirichlet nodes, shape (1 or batch, n_nodes)."""

@@ -78,8 +78,8 @@ class March(ABC):
         Number of output times reached.
     total
         Number of all output times.
-    u, v
-        Fields at the last of them; going on overwrites them.
+    u
+        The field at the last of them; going on overwrites it.
     time_step, n_steps
         Largest step, and number of steps to the last output time.
     """
@@ -89,7 +89,13 @@ class March(ABC):
     time_step: float
     n_steps: int
     u: State
-    v: State
+
+    @property
+    @abstractmethod
+    def v(self) -> State:
+        """u_t at the last output time reached; it is computed when first read, which must be before going
+        on.
+        """
 
     @abstractmethod
     def advance(self, most: int | None = None) -> tuple[int, bool]:
@@ -123,8 +129,9 @@ class FreeMarch(March):
     def __init__(
         self, begin: Callable[[State, State, float], Stepper], u: State, v: State, legs: Sequence[Leg]
     ):
-        self.reached, self.total, self.u, self.v = 0, len(legs), u, v
+        self.reached, self.total, self.u = 0, len(legs), u
         self.time_step, self.n_steps = max(leg.step for leg in legs), sum(leg.steps for leg in legs)
+        self._v: State | None = v
         self._begin, self._legs = begin, legs
         self._taken = 0
         self._stepper: Stepper | None = None
@@ -141,10 +148,17 @@ class FreeMarch(March):
         if self._taken < leg.steps:
             return steps, False
         if leg.steps:
-            stepper = self._current_stepper(leg)
-            self.u, self.v = stepper.u, stepper.velocity()
+            self.u, self._v = self._current_stepper(leg).u, None
         self.reached, self._taken = self.reached + 1, 0
         return steps, True
+
+    @property
+    def v(self) -> State:
+        """See `March.v`."""
+        if self._v is None:
+            assert self._stepper is not None
+            self._v = self._stepper.velocity()
+        return self._v
 
     def _current_stepper(self, leg: Leg) -> Stepper:
         """Return the stepper of a leg: a new one where the step changes."""
@@ -154,17 +168,17 @@ class FreeMarch(March):
 
     def save(self) -> dict[str, NDArray[Any]]:
         """See `March.save`."""
-        saved = {"reached": np.array(self.reached), "taken": np.array(self._taken), "u": self.u, "v": self.v}
+        saved = {"reached": np.array(self.reached), "taken": np.array(self._taken)}
         if self._stepper is None:
-            return saved
+            return saved | {"u": self.u, "v": self.v}
         return saved | self._stepper.save() | {"step": np.array(self._stepper.time_step)}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """See `March.restore`."""
         self.reached, self._taken = int(saved["reached"]), int(saved["taken"])
-        self.u, self.v = saved["u"], saved["v"]
+        self.u, self._v = saved["u"], saved.get("v")
         if "step" in saved:
-            self._stepper = self._begin(self.u, self.v, float(saved["step"]))
+            self._stepper = self._begin(self.u, np.zeros_like(self.u), float(saved["step"]))
             self._stepper.restore(saved)
 
 
@@ -188,9 +202,11 @@ class DrivenMarch(March):
     LEVELS = 7
 
     def __init__(self, stepper: DrivenStepper, u: State, v: State, times: Array):
-        self.reached, self.total, self.u, self.v = 0, len(times), u, v
+        self.reached, self.total, self.u = 0, len(times), u
         self.time_step, self.n_steps = stepper.time_step, round(times[-1] / stepper.time_step)
         self._stepper, self._times = stepper, times
+        self._v: State | None = v
+        self._place = 0.0
         self._levels = deque([stepper.before, stepper.u], maxlen=self.LEVELS)
 
     def advance(self, most: int | None = None) -> tuple[int, bool]:
@@ -213,26 +229,37 @@ class DrivenMarch(March):
             self._levels.append(self._stepper.u)
 
     def _read(self, time: float) -> None:
-        """Interpolate u and its slope at a time between the levels."""
-        step = self._stepper.time_step
-        numbers = np.arange(self.LEVELS, dtype=float)
-        place = time / step - (self._stepper.count - self.LEVELS + 1)
-        if abs(place - round(place)) < 1e-6:
-            place = float(round(place))
-        values, slopes = lagrange(numbers, np.array(place)), lagrange_slopes(numbers, np.array(place)) / step
+        """Interpolate u at a time between the levels; v, its slope there, when it is read."""
+        place = time / self._stepper.time_step - (self._stepper.count - self.LEVELS + 1)
+        self._place = float(round(place)) if abs(place - round(place)) < 1e-6 else place
+        self.u, self._v = self._combine(lagrange(self._numbers, np.array(self._place))), None
+
+    @property
+    def v(self) -> State:
+        """See `March.v`."""
+        if self._v is None:
+            slopes = lagrange_slopes(self._numbers, np.array(self._place)) / self._stepper.time_step
+            self._v = self._combine(slopes)
+        return self._v
+
+    @property
+    def _numbers(self) -> Array:
+        return np.arange(self.LEVELS, dtype=float)
+
+    def _combine(self, weights: Array) -> State:
+        """Σ weights · levels."""
         dtype = self._stepper.u.dtype.type
-        self.u = sum_of(dtype(weight) * level for weight, level in zip(values, self._levels, strict=True))
-        self.v = sum_of(dtype(weight) * level for weight, level in zip(slopes, self._levels, strict=True))
+        return sum_of(dtype(weight) * level for weight, level in zip(weights, self._levels, strict=True))
 
     def save(self) -> dict[str, NDArray[Any]]:
         """See `March.save`."""
         levels = {f"level_{k}": level for k, level in enumerate(self._levels)}
-        return self._stepper.save() | levels | {"reached": np.array(self.reached), "u": self.u, "v": self.v}
+        return self._stepper.save() | levels | {"reached": np.array(self.reached)}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """See `March.restore`."""
         self._stepper.restore(saved)
-        self.reached, self.u, self.v = int(saved["reached"]), saved["u"], saved["v"]
+        self.reached = int(saved["reached"])
         count = sum(name.startswith("level_") for name in saved)
         self._levels = deque((saved[f"level_{k}"] for k in range(count)), maxlen=self.LEVELS)
 
@@ -262,7 +289,7 @@ def walk(
         steps, arrived = march.advance(most)
         unsaved += steps
         if arrived:
-            recorder.record(march.reached - 1, march.u, march.v)
+            recorder.record(march.reached - 1, march)
             if progress is not None:
                 progress(march.reached, march.total)
         if keeper is not None and unsaved >= keeper.checkpoint.steps:

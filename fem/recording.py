@@ -1,7 +1,10 @@
-"""What a run writes down at its output times: u and v on a grid, at receivers, at the nodes; the energy."""
+"""What a run writes down at its output times: u and v on a grid, at receivers, at the nodes; the energy.
 
-from collections.abc import Mapping
-from typing import Any
+What is not asked for is not computed, and its arrays are empty: they have no output times.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +16,23 @@ from slimwave.fem.operators import State, WaveOperator
 from slimwave.fem.sampling import PointSampler
 from slimwave.fem.solution import NO_TRACES, Traces
 from slimwave.fem.space import GLLSpace
+
+Quantity = Literal["u", "v", "energy"]
+
+QUANTITIES: tuple[Quantity, ...] = ("u", "v", "energy")
+"""What can be recorded: the field, its time derivative, the energy of each output time."""
+
+
+class Wave(Protocol):
+    """A wave at an output time; v may be computed when it is read."""
+
+    @property
+    def u(self) -> State:
+        """The field."""
+
+    @property
+    def v(self) -> State:
+        """Its time derivative."""
 
 
 class Recorder:
@@ -32,15 +52,17 @@ class Recorder:
         Points (n, 2), or None.
     nodes
         Whether to record all nodes.
+    record
+        Which of the `QUANTITIES`.
 
     Attributes
     ----------
     x, y, mask
         The grid and which of its points lie in the domain.
     grid_u, grid_v
-        Shape (times, nx, ny).
+        Shape (times, nx, ny), or (0, nx, ny) where not recorded.
     energy
-        Shape (times,).
+        Shape (times,), or (0,).
 
     Raises
     ------
@@ -58,6 +80,7 @@ class Recorder:
         receivers: ArrayLike | None,
         *,
         nodes: bool,
+        record: Sequence[Quantity],
     ):
         self._operator, self._space = operator, space
         self._sampler = None if grid is None else space.sampler(*check_grid(grid), window)
@@ -68,40 +91,50 @@ class Recorder:
         self._listener = None
         if self._points is not None:
             self._listener = PointSampler(space.basis, self._points, "receivers")
-        n, dtype = len(times), operator.dtype
-        self._require_room(n, nodes=nodes)
-        self.energy = np.zeros(n)
-        self.grid_u, self.grid_v = (np.zeros((n, *self.mask.shape), dtype) for _ in range(2))
-        heard = 0 if self._points is None else self._points.shape[1]
-        self._heard = np.zeros((2, n, heard), dtype)
-        self._nodal = np.zeros((2, n, space.n_nodes if nodes else 0), dtype)
+        self._record, dtype = record, operator.dtype
+        u, v, energy = (len(times) if name in record else 0 for name in QUANTITIES)
+        self._require_room(len(times), nodes=nodes)
+        heard, nodal = 0 if self._points is None else self._points.shape[1], space.n_nodes if nodes else 0
+        self.energy = np.zeros(energy)
+        self.grid_u, self.grid_v = (np.zeros((n, *self.mask.shape), dtype) for n in (u, v))
+        self._heard_u, self._heard_v = (np.zeros((n, heard), dtype) for n in (u, v))
+        self._nodal_u, self._nodal_v = (np.zeros((n, nodal), dtype) for n in (u, v))
 
     def _require_room(self, times: int, *, nodes: bool) -> None:
         values = self.mask.size + (0 if self._points is None else self._points.shape[1])
         values += self._space.n_nodes if nodes else 0
-        fields = 2 * times * values + STATES_OF_A_RUN * self._space.n_nodes
+        fields = sum(name in self._record for name in ("u", "v"))
+        size = fields * times * values + STATES_OF_A_RUN * self._space.n_nodes
         what = f"the output of {values} values at {times} times"
         remedy = "ask for fewer times, a coarser grid, or receivers in place of nodes"
-        require_memory(fields * self._operator.dtype.itemsize, "times, grid, nodes", what, remedy)
+        require_memory(size * self._operator.dtype.itemsize, "times, grid, nodes", what, remedy)
 
-    def record(self, number: int, u: State, v: State) -> None:
-        """Write down the fields of one output time."""
+    def record(self, number: int, wave: Wave) -> None:
+        """Write down what is wanted of one output time."""
+        if "u" in self._record:
+            self._write(number, wave.u, self.grid_u, self._heard_u, self._nodal_u)
+        if "v" in self._record:
+            self._write(number, wave.v, self.grid_v, self._heard_v, self._nodal_v)
+        if "energy" in self._record:
+            self.energy[number] = self._operator.energy(wave.u, wave.v)
+
+    def _write(self, number: int, state: State, grid: State, heard: State, nodal: State) -> None:
         if self._sampler is not None:
-            self.grid_u[number], self.grid_v[number] = self._sampler.sample(u), self._sampler.sample(v)
+            grid[number] = self._sampler.sample(state)
         if self._listener is not None:
-            places = self._operator.places
-            self._heard[:, number] = [self._listener.sample(state, places) for state in (u, v)]
-        if self._nodal.shape[2]:
-            self._nodal[:, number] = [self._operator.nodal(state) for state in (u, v)]
-        self.energy[number] = self._operator.energy(u, v)
+            heard[number] = self._listener.sample(state, self._operator.places)
+        if nodal.shape[1]:
+            nodal[number] = self._operator.nodal(state)
 
     def receivers(self) -> Traces:
         """Fields at the receivers."""
-        return NO_TRACES if self._points is None else Traces(self._points, *self._heard)
+        return NO_TRACES if self._points is None else Traces(self._points, self._heard_u, self._heard_v)
 
     def nodes(self) -> Traces:
         """Fields at the nodes."""
-        return Traces(self._space.points, *self._nodal) if self._nodal.shape[2] else NO_TRACES
+        if not self._nodal_u.shape[1]:
+            return NO_TRACES
+        return Traces(self._space.points, self._nodal_u, self._nodal_v)
 
     def save(self, done: int) -> dict[str, NDArray[Any]]:
         """The first `done` output times, as arrays."""
@@ -119,9 +152,25 @@ class Recorder:
             "u": self.grid_u,
             "v": self.grid_v,
             "energy": self.energy[:, None, None],
-            "heard": self._heard[..., None],
-            "nodal": self._nodal[..., None],
+            "heard_u": self._heard_u[..., None],
+            "heard_v": self._heard_v[..., None],
+            "nodal_u": self._nodal_u[..., None],
+            "nodal_v": self._nodal_v[..., None],
         }
+
+
+def check_record(record: Sequence[Quantity]) -> tuple[Quantity, ...]:
+    """Return the quantities to record in the order of `QUANTITIES`, each once.
+
+    Raises
+    ------
+    ValueError
+        For unknown names, and for none at all.
+    """
+    names = (record,) if isinstance(record, str) else tuple(record)
+    if not names or any(name not in QUANTITIES for name in names):
+        raise ValueError(f"record: expected one or more of {', '.join(QUANTITIES)}, got {record!r}")
+    return tuple(name for name in QUANTITIES if name in names)
 
 
 def check_grid(grid: tuple[int, int]) -> tuple[int, int]:

@@ -21,7 +21,7 @@ class Traces:
     points
         Shape (2, places).
     u, v
-        Shape (n, places) for n output times.
+        Shape (n, places) for n output times; (0, places) for what was not recorded.
     """
 
     points: Array
@@ -43,9 +43,10 @@ class Solution:
     x, y
         Coordinates of the grid, shapes (nx,) and (ny,); they include the walls. Empty without a grid.
     u, v
-        u and v = u_t at these times, shape (n, nx, ny); zero outside the domain.
+        u and v = u_t at these times, shape (n, nx, ny); zero outside the domain. What was not recorded is
+        empty, of shape (0, nx, ny).
     energy
-        ½ (vᵀMv + uᵀKu) of the nodal fields at these times, shape (n,).
+        ½ (vᵀMv + uᵀKu) of the nodal fields at these times, shape (n,), or (0,) if not recorded.
     time_step
         Largest time step taken.
     n_steps

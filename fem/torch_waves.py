@@ -8,6 +8,7 @@ nodes, multiplied with the matrix D of derivatives, the weights and Dᵀ, and th
 Fields are tensors (batch, nx, ny). Time is stepped as in `stepping`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from slimwave.fem.gll import Array, differentiation_matrix, gll_nodes
 from slimwave.fem.marching import Plan
+from slimwave.fem.recording import Quantity
 from slimwave.fem.sampling import axis_matrix
 from slimwave.fem.stepping import Scheme
 from slimwave.fem.structured import TensorGrid
@@ -73,6 +75,8 @@ class TorchWaves:
         Initial fields, shape (batch, nx, ny) on the nodes.
     sampled
         Coordinates (x, y) of the grid of the output.
+    record
+        What of the output is wanted.
     dtype, device
         "float32" or "float64", and torch's name of the device.
 
@@ -92,6 +96,7 @@ class TorchWaves:
         plan: Plan,
         sampled: tuple[Array, Array],
         *,
+        record: Sequence[Quantity],
         dtype: str,
         device: str,
     ):
@@ -99,14 +104,15 @@ class TorchWaves:
         kind = {"dtype": getattr(torch, dtype), "device": device}
         self._operator = TorchOperator(grid.x.order, factors, kind)
         self._scheme, self._legs, self._step = scheme, iter(plan.legs), 0.0
-        self._u, self._v = torch.as_tensor(u.copy(), **kind), torch.as_tensor(v.copy(), **kind)
+        self._record, self._u = record, torch.as_tensor(u.copy(), **kind)
+        self._v: Tensor | None = torch.as_tensor(v.copy(), **kind)
         self._old, self._ahead = self._u, self._u
         self._mass = torch.as_tensor(grid.mass, device=device)
         self._sample_x = torch.as_tensor(axis_matrix(grid.x, sampled[0]), **kind)
         self._sample_y = torch.as_tensor(axis_matrix(grid.y, sampled[1]).T.copy(), **kind)
 
     @torch.inference_mode()
-    def following(self) -> tuple[NDArray[Any], NDArray[Any], Array]:
+    def following(self) -> dict[Quantity, NDArray[Any]]:
         """See `batches.Waves`."""
         leg = next(self._legs)
         if leg.steps:
@@ -115,16 +121,31 @@ class TorchWaves:
             for _ in range(leg.steps):
                 self._old, self._u = self._u, self._ahead
                 self._ahead = self._next(self._u, self._old)
-            difference = (self._ahead - self._old) / (2.0 * leg.step)
+            self._v = None
+        found: dict[Quantity, NDArray[Any]] = {}
+        if "u" in self._record:
+            found["u"] = self._sample(self._u)
+        if "v" in self._record:
+            found["v"] = self._sample(self._velocity())
+        if "energy" in self._record:
+            found["energy"] = self._energies()
+        return found
+
+    def _sample(self, field: Tensor) -> NDArray[Any]:
+        """Values on the grid of the output."""
+        return np.asarray((self._sample_x @ field @ self._sample_y).cpu())
+
+    def _velocity(self) -> Tensor:
+        """Return u_t at the present time; computed once, and only if it is asked for."""
+        if self._v is None:
+            difference = (self._ahead - self._old) / (2.0 * self._step)
             self._v = self._polynomial(self._scheme.inverse_sine, difference)
-        grid = (self._sample_x @ field @ self._sample_y for field in (self._u, self._v))
-        u, v = (field.cpu().numpy() for field in grid)
-        return u, v, self._energies()
+        return self._v
 
     def _begin(self, step: float) -> None:
         """Start from u and v with a time step."""
-        self._step, scheme = step, self._scheme
-        past = self._polynomial(scheme.cosine, self._u) - step * self._polynomial(scheme.sine, self._v)
+        v, self._step, scheme = self._velocity(), step, self._scheme
+        past = self._polynomial(scheme.cosine, self._u) - step * self._polynomial(scheme.sine, v)
         self._old, self._ahead = past, self._next(self._u, past)
 
     def _next(self, u: Tensor, old: Tensor) -> Tensor:
@@ -141,7 +162,8 @@ class TorchWaves:
 
     def _energies(self) -> Array:
         """½ (vᵀMv + uᵀKu) of each wave, summed in float64."""
-        u, v, force = (field.double() for field in (self._u, self._v, self._operator(self._u)))
+        fields = self._u, self._velocity(), self._operator(self._u)
+        u, v, force = (field.double() for field in fields)
         return np.asarray(0.5 * (self._mass * (v * v + u * force)).sum(dim=(1, 2)).cpu())
 
 
