@@ -36,8 +36,8 @@ from slimwave.data import generation
 from slimwave.data.generation import generate
 from slimwave.data.scenarios import DomainConfig, GenerateConfig, SolverConfig, SplitConfig, SplitsConfig
 from slimwave.data.windows import WaveWindows
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
-from slimwave.surrogates.settings import NetworkConfig
 from slimwave.surrogates.task import WaveTask
 
 HORIZON = 4

@@ -15,10 +15,10 @@ before a weight is used, and a difference is told by name.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,8 +26,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from slimwave.data.durable import write_bytes, write_text
-from slimwave.surrogates.networks import build_network
-from slimwave.surrogates.settings import NetworkConfig
+from slimwave.surrogates.network_settings import NetworkConfig
+from slimwave.surrogates.networks import build_network, network_skeleton
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
 
@@ -37,8 +37,6 @@ DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 POSITION = "position"
 LISTED = 4
-BELIEVED = 10**7
-"""Weights that a description may claim before the claim is compared with the file without allocating them."""
 
 
 class CheckpointError(ValueError):
@@ -70,12 +68,9 @@ def load_model(folder: Path | str) -> Surrogate:
     folder = Path(folder)
     config, task = _read_description(folder / DESCRIPTION)
     weights = load_tensors(folder / WEIGHTS)
-    if config.depth * (config.width * config.kernel_size) ** 2 > BELIEVED:
-        with torch.device("meta"):
-            giant = _build(config, task, folder)
-        require_same_tensors(giant.state_dict(), weights, str(folder / WEIGHTS))
-    model = _build(config, task, folder)
-    require_same_tensors(model.state_dict(), weights, str(folder / WEIGHTS))
+    skeleton = _build(network_skeleton, config, task, folder)
+    require_same_tensors(skeleton.state_dict(), weights, str(folder / WEIGHTS))
+    model = _build(build_network, config, task, folder)
     model.load_state_dict(weights)
     return model.eval()
 
@@ -201,14 +196,16 @@ def _read_description(path: Path) -> tuple[NetworkConfig, WaveTask]:
 def _network_config(values: dict[str, Any]) -> NetworkConfig:
     kinds = {field.name: field.type for field in fields(NetworkConfig)}
     for name, value in values.items():
-        if kinds[name] is int and type(value) is not int:
-            raise TypeError(f"network.{name} must be an integer, got {value!r}")
+        if int in get_args(kinds[name]) and type(value) not in get_args(kinds[name]):
+            raise TypeError(f"network.{name} must be a number or null, got {value!r}")
     return NetworkConfig(**values)
 
 
-def _build(config: NetworkConfig, task: WaveTask, folder: Path) -> Surrogate:
+def _build(
+    build: Callable[[NetworkConfig, WaveTask], Surrogate], config: NetworkConfig, task: WaveTask, folder: Path
+) -> Surrogate:
     try:
-        return build_network(config, task)
+        return build(config, task)
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder / DESCRIPTION} describes no valid network: {error}") from error
 

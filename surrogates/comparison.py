@@ -27,6 +27,7 @@ from slimwave.data.run_folders import LOG, RunFolder
 from slimwave.data.scenarios import Split
 from slimwave.data.windows import DatasetInfo, Trajectories, dataset_info, load_trajectories
 from slimwave.surrogates.checkpoints import load_model
+from slimwave.surrogates.comparison_settings import CompareConfig
 from slimwave.surrogates.competitors import (
     PERSISTENCE,
     CoarseSolver,
@@ -39,7 +40,6 @@ from slimwave.surrogates.devices import resolve_device
 from slimwave.surrogates.metrics import relative_l2, valid_time
 from slimwave.surrogates.pruning import SPARSE
 from slimwave.surrogates.runtimes import Latency, measure_latency
-from slimwave.surrogates.settings import CompareConfig
 from slimwave.surrogates.training import MAY_DIFFER
 
 __all__ = ["PERSISTENCE", "Comparison", "Row", "Sample", "compare"]

@@ -28,8 +28,8 @@ from slimwave.surrogates.checkpoints import (
     require_same_tensors,
     save_training,
 )
-from slimwave.surrogates.settings import FitConfig
 from slimwave.surrogates.surrogate import Surrogate, relative_scale
+from slimwave.surrogates.training_settings import FitConfig
 from slimwave.surrogates.walls import wall_mask
 
 BETAS = (0.9, 0.99)

@@ -24,8 +24,8 @@ from slimwave.data.run_folders import LOG, RunFolder
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.metrics import energy, relative_l2, valid_time, vrmse
+from slimwave.surrogates.rollout_settings import RolloutConfig
 from slimwave.surrogates.runtimes import EagerRuntime, Latency, OnnxRuntime, Runtime, summarise_latency
-from slimwave.surrogates.settings import RolloutConfig
 from slimwave.surrogates.starts import Start, dataset_start, user_start
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training import MAY_DIFFER

@@ -1,11 +1,17 @@
 """Networks by name: what ``--network.name`` may be, and how a checkpoint finds its class again."""
 
+import math
+
+import torch
+
+from slimwave.compression.counting import count_parameters
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.residual_cnn import ResidualCNN
-from slimwave.surrogates.settings import NetworkConfig
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
 
 NETWORKS: dict[str, type[Surrogate]] = {"residual_cnn": ResidualCNN}
+MOST_PARAMETERS = 10**8
 
 
 def build_network(config: NetworkConfig, task: WaveTask) -> Surrogate:
@@ -14,10 +20,46 @@ def build_network(config: NetworkConfig, task: WaveTask) -> Surrogate:
     Raises
     ------
     ValueError
-        If the name is not registered, or the network's reach is too short for the task.
+        If the network has absurdly many parameters, or its reach is too short for the task.
     """
-    if config.name not in NETWORKS:
+    network_skeleton(config, task)
+    return NETWORKS[config.name](config.resolved(), task)
+
+
+def network_skeleton(config: NetworkConfig, task: WaveTask) -> Surrogate:
+    """Construct a network without memory for its weights (on torch's ``meta`` device), and check it.
+
+    Constructors therefore must not look at the values of their weights.
+
+    Raises
+    ------
+    ValueError
+        As :func:`build_network`.
+    """
+    try:
+        with torch.device("meta"):
+            skeleton = NETWORKS[config.name](config.resolved(), task)
+    except RuntimeError as error:  # sizes beyond 64 bits
+        raise ValueError(f"{_too_large(config)}: {error}") from error
+    if count_parameters(skeleton) > MOST_PARAMETERS:
+        raise ValueError(f"{_too_large(config)}: {count_parameters(skeleton):.3g} parameters")
+    _require_reach(skeleton)
+    return skeleton
+
+
+def _too_large(config: NetworkConfig) -> str:
+    return (
+        f"--network.width {config.resolved().width}: expected a network of at most {MOST_PARAMETERS:.0e} "
+        "parameters, got one that is larger"
+    )
+
+
+def _require_reach(model: Surrogate) -> None:
+    task = model.task
+    needed = math.ceil(task.cells_per_step - 1e-9)
+    if model.reach < needed:
         raise ValueError(
-            f"--network.name: no network is called {config.name!r}; available: {', '.join(sorted(NETWORKS))}"
+            f"the network reaches {model.reach} cells, but a wave of speed {task.max_speed:g} crosses "
+            f"{task.cells_per_step:.3g} cells in a macro step of {task.macro_step:g}; "
+            f"expected a reach of at least {needed}: {model.reach_remedy(needed)}"
         )
-    return NETWORKS[config.name](config, task)

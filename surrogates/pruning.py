@@ -35,7 +35,7 @@ from slimwave.surrogates.checkpoints import (
 )
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.fitting import Fitter
-from slimwave.surrogates.settings import PruneConfig
+from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training import EARLY, INITIAL, MAY_DIFFER
 from slimwave.surrogates.validation import RolloutValidator

@@ -28,12 +28,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slimwave.compression.arguments import full_rank
-from slimwave.compression.formats import make_conv
 from slimwave.surrogates.filters import REACH as FILTER_REACH
 from slimwave.surrogates.filters import remove_grid_waves, shapiro_taps
-from slimwave.surrogates.settings import NetworkConfig
-from slimwave.surrogates.surrogate import Surrogate, relative_scale
+from slimwave.surrogates.layers import network_conv
+from slimwave.surrogates.network_settings import NetworkConfig
+from slimwave.surrogates.network_shapes import ResidualShape
+from slimwave.surrogates.surrogate import Surrogate, relative_scale, remedy_of_stack
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.walls import extend, wall_mask
 
@@ -74,35 +74,28 @@ class ResidualCNN(Surrogate):
 
     def __init__(self, config: NetworkConfig, task: WaveTask) -> None:
         super().__init__(config, task)
-        width, depth = config.width, config.depth
+        shape = self.shape = config.shape_as(ResidualShape)
+        width, kernel = shape.width, shape.kernel_size
         self.register_buffer("taps", shapiro_taps(), persistent=False)
-        self.nonlinear = config.activation == "gelu"
-        self.lift = self._lift(2, bias=self.nonlinear)
-        self.blocks = nn.ModuleList(self._conv(width, self._rank, self.nonlinear) for _ in range(depth - 1))
+        self.nonlinear = shape.activation == "gelu"
+        self.lift = network_conv(shape, 2, width, kernel, bias=self.nonlinear)
+        self.blocks = nn.ModuleList(
+            network_conv(shape, width, width, kernel, bias=self.nonlinear) for _ in range(shape.depth - 1)
+        )
         self.head = nn.Conv2d(width, 2, 1, bias=False)
-        self.encoder = self._lift(1, bias=True)
-        self.gates = nn.Conv2d(width, depth * width, 1)
+        self.encoder = network_conv(shape, 1, width, kernel, bias=True)
+        self.gates = nn.Conv2d(width, shape.depth * width, 1)
         for layer in (self.head, self.gates):
             nn.init.normal_(layer.weight, std=width**-0.5)
 
     @property
-    def _rank(self) -> int | None:
-        return (self.config.rank or self.config.width) if self.config.conv == "cp" else None
-
-    def _lift(self, in_channels: int, *, bias: bool) -> nn.Module:
-        """From few channels to all; a kernel this thin never needs more terms than its full rank."""
-        kernel = (self.config.kernel_size,) * 2
-        rank = self._rank and min(self._rank, full_rank(in_channels, self.config.width, kernel))
-        return self._conv(in_channels, rank, bias)
-
-    def _conv(self, in_channels: int, rank: int | None, bias: bool) -> nn.Module:
-        config = self.config
-        return make_conv(config.conv, in_channels, config.width, config.kernel_size, rank=rank, bias=bias)
-
-    @property
     def reach(self) -> int:
         """Cells to each side that the learned convolutions of one step read."""
-        return self.config.depth * (self.config.kernel_size // 2)
+        return self.shape.depth * (self.shape.kernel_size // 2)
+
+    def reach_remedy(self, needed: int) -> str:
+        """Name the depth or the kernel that would do."""
+        return remedy_of_stack(self.shape.depth, self.shape.kernel_size, needed)
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> ResidualContext:
         """Compute the gates of a medium; its extension is even, since its mirror image is itself."""
@@ -116,9 +109,9 @@ class ResidualCNN(Surrogate):
         size = relative_scale(state, self.scale) if self.nonlinear else state.new_ones(1)
         extended = extend(state / (self.scale * size), self.reach + FILTER_REACH, context.signs)
         filtered = remove_grid_waves(_channels_last(extended), self.taps)
-        gates = context.gates.chunk(self.config.depth, dim=1)
+        gates = context.gates.chunk(self.shape.depth, dim=1)
         hidden = gates[0] * self.lift(filtered)
-        half = self.config.kernel_size // 2
+        half = self.shape.kernel_size // 2
         for layer, block in enumerate(self.blocks, start=1):
             update = block(F.gelu(hidden) if self.nonlinear else hidden)
             hidden = _crop(hidden, half) + _crop(gates[layer], layer * half) * update

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slimwave.data.windows import dataset_info, load_trajectories
-from slimwave.surrogates.settings import RolloutConfig
+from slimwave.surrogates.rollout_settings import RolloutConfig
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.walls import SIDES, wall_mask, wall_signs
 

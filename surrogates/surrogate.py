@@ -1,6 +1,6 @@
 """The one interface of every surrogate: encode a medium once, then step a state again and again.
 
-A subclass fills two hooks, ``encode`` and ``step``, and names its ``reach``:
+A subclass fills two hooks, ``encode`` and ``step``, and names its ``reach`` and how to lengthen it:
 
 - ``encode(wave_speed, walls) -> context`` is called once per medium and holds all work that does not
   depend on the state;
@@ -9,13 +9,12 @@ A subclass fills two hooks, ``encode`` and ``step``, and names its ``reach``:
 States enter and leave in physical units: normalisation is part of the model.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from slimwave.surrogates.settings import NetworkConfig
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.task import WaveTask
 
 Context = tuple[Tensor, ...]
@@ -27,14 +26,9 @@ class Surrogate(nn.Module):
     Parameters
     ----------
     config
-        Shape of the network.
+        Shape of the network, every default written out.
     task
         Grid spacing, macro step and scales that the model is made for.
-
-    Raises
-    ------
-    ValueError
-        If the reach of the network is shorter than the way of the fastest wave in one macro step.
     """
 
     scale: Tensor
@@ -46,11 +40,14 @@ class Surrogate(nn.Module):
         self.task = task
         self.register_buffer("scale", _channels(task.scale), persistent=False)
         self.register_buffer("increment", _channels(task.increment), persistent=False)
-        self._refuse_short_reach()
 
     @property
     def reach(self) -> int:
         """Cells to each side that the learned part of one step reads."""
+        raise NotImplementedError
+
+    def reach_remedy(self, needed: int) -> str:
+        """Say with which flags the network would reach ``needed`` cells, as in "use --network.depth 5"."""
         raise NotImplementedError
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> Context:
@@ -84,18 +81,12 @@ class Surrogate(nn.Module):
         """Encode the medium and advance the state by one macro step."""
         return self.step(state, self.encode(wave_speed, walls))
 
-    def _refuse_short_reach(self) -> None:
-        needed = math.ceil(self.task.cells_per_step - 1e-9)
-        if self.reach >= needed:
-            return
-        half = self.config.kernel_size // 2
-        depth = f"--network.depth {-(-needed // half)} or " if half else ""
-        kernel = 2 * -(-needed // self.config.depth) + 1
-        raise ValueError(
-            f"the network reaches {self.reach} cells, but a wave of speed {self.task.max_speed:g} crosses "
-            f"{self.task.cells_per_step:.3g} cells in a macro step of {self.task.macro_step:g}; "
-            f"expected a reach of at least {needed}: use {depth}--network.kernel_size {kernel}"
-        )
+
+def remedy_of_stack(kernels: int, kernel_size: int, needed: int) -> str:
+    """Flags with which ``kernels`` convolutions of length ``kernel_size`` in a row reach ``needed`` cells."""
+    half = kernel_size // 2
+    depth = f"--network.depth {-(-needed // half)} or " if half else ""
+    return f"use {depth}--network.kernel_size {2 * -(-needed // kernels) + 1}"
 
 
 def relative_scale(state: Tensor, scale: Tensor) -> Tensor:

@@ -20,10 +20,11 @@ from slimwave.data.windows import WaveWindows, dataset_info
 from slimwave.surrogates.checkpoints import save_model, save_tensors
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.fitting import Fitter
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
-from slimwave.surrogates.settings import NetworkConfig, TrainConfig
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.training_settings import TrainConfig
 from slimwave.surrogates.validation import RolloutValidator
 
 INITIAL, EARLY, STATE = "initial.safetensors", "early.safetensors", "training.safetensors"

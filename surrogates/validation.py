@@ -11,8 +11,8 @@ import torch
 from slimwave.data.windows import load_trajectories
 from slimwave.surrogates.metrics import relative_l2
 from slimwave.surrogates.rollout import states
-from slimwave.surrogates.settings import ValidationConfig
 from slimwave.surrogates.surrogate import Surrogate
+from slimwave.surrogates.training_settings import ValidationConfig
 
 
 class RolloutValidator:

@@ -46,17 +46,17 @@ if TYPE_CHECKING:
     from slimwave.report import write_report as write_report
     from slimwave.surrogates.checkpoints import load_model as load_model
     from slimwave.surrogates.comparison import compare as compare
+    from slimwave.surrogates.comparison_settings import CompareConfig as CompareConfig
     from slimwave.surrogates.forecasting import rollout as rollout
+    from slimwave.surrogates.network_settings import NetworkConfig as NetworkConfig
     from slimwave.surrogates.pruning import prune as prune
-    from slimwave.surrogates.settings import CompareConfig as CompareConfig
-    from slimwave.surrogates.settings import FitConfig as FitConfig
-    from slimwave.surrogates.settings import NetworkConfig as NetworkConfig
-    from slimwave.surrogates.settings import PruneConfig as PruneConfig
-    from slimwave.surrogates.settings import RolloutConfig as RolloutConfig
-    from slimwave.surrogates.settings import SAPConfig as SAPConfig
-    from slimwave.surrogates.settings import TrainConfig as TrainConfig
-    from slimwave.surrogates.settings import ValidationConfig as ValidationConfig
+    from slimwave.surrogates.pruning_settings import PruneConfig as PruneConfig
+    from slimwave.surrogates.pruning_settings import SAPConfig as SAPConfig
+    from slimwave.surrogates.rollout_settings import RolloutConfig as RolloutConfig
     from slimwave.surrogates.training import train as train
+    from slimwave.surrogates.training_settings import FitConfig as FitConfig
+    from slimwave.surrogates.training_settings import TrainConfig as TrainConfig
+    from slimwave.surrogates.training_settings import ValidationConfig as ValidationConfig
 
 _HOMES = {
     "compression.formats": ("make_conv",),
@@ -84,19 +84,14 @@ _HOMES = {
     "report": ("write_report",),
     "surrogates.checkpoints": ("load_model",),
     "surrogates.comparison": ("compare",),
+    "surrogates.comparison_settings": ("CompareConfig",),
     "surrogates.forecasting": ("rollout",),
+    "surrogates.network_settings": ("NetworkConfig",),
     "surrogates.pruning": ("prune",),
-    "surrogates.settings": (
-        "CompareConfig",
-        "FitConfig",
-        "NetworkConfig",
-        "PruneConfig",
-        "RolloutConfig",
-        "SAPConfig",
-        "TrainConfig",
-        "ValidationConfig",
-    ),
+    "surrogates.pruning_settings": ("PruneConfig", "SAPConfig"),
+    "surrogates.rollout_settings": ("RolloutConfig",),
     "surrogates.training": ("train",),
+    "surrogates.training_settings": ("FitConfig", "TrainConfig", "ValidationConfig"),
 }
 _HOME_OF = {name: f"slimwave.{module}" for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604, RUF100

@@ -55,22 +55,22 @@ COMMANDS = {
     ),
     "train": Command(
         "train a surrogate, full or one-way",
-        "slimwave.surrogates.settings:TrainConfig",
+        "slimwave.surrogates.training_settings:TrainConfig",
         "slimwave train --data runs/data --output runs/one_way --network.conv cp --network.rank 16",
     ),
     "prune": Command(
         "prune a trained surrogate by SAP, guided by the PQ Index",
-        "slimwave.surrogates.settings:PruneConfig",
+        "slimwave.surrogates.pruning_settings:PruneConfig",
         "slimwave prune --model runs/one_way --data runs/data --output runs/pruned --rounds 4",
     ),
     "rollout": Command(
         "forecast from a dataset's trajectory or from your own initial field",
-        "slimwave.surrogates.settings:RolloutConfig",
+        "slimwave.surrogates.rollout_settings:RolloutConfig",
         "slimwave rollout --model runs/one_way --data runs/data --output runs/rollout --steps 60",
     ),
     "compare": Command(
         "table and report: surrogates, persistence and the FE solver at equal error",
-        "slimwave.surrogates.settings:CompareConfig",
+        "slimwave.surrogates.comparison_settings:CompareConfig",
         "slimwave compare --data runs/data --models '{full: runs/full}' --output runs/compare",
     ),
     "demo": Command(

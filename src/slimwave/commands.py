@@ -16,10 +16,13 @@ from slimwave.data.plain import to_plain
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.demo import DemoConfig
 from slimwave.surrogates.comparison import compare as compare_models
+from slimwave.surrogates.comparison_settings import CompareConfig
 from slimwave.surrogates.forecasting import rollout as roll_out
 from slimwave.surrogates.pruning import prune as prune_model
-from slimwave.surrogates.settings import CompareConfig, PruneConfig, RolloutConfig, TrainConfig
+from slimwave.surrogates.pruning_settings import PruneConfig
+from slimwave.surrogates.rollout_settings import RolloutConfig
 from slimwave.surrogates.training import train as train_model
+from slimwave.surrogates.training_settings import TrainConfig
 
 MOST_PROBLEMS = 20
 

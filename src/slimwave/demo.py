@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slimwave.data.ranges import require_at_least
 from slimwave.data.scenarios import GenerateConfig
-from slimwave.surrogates.settings import CompareConfig, PruneConfig, RolloutConfig, TrainConfig
+from slimwave.surrogates.comparison_settings import CompareConfig
+from slimwave.surrogates.pruning_settings import PruneConfig
+from slimwave.surrogates.rollout_settings import RolloutConfig
+from slimwave.surrogates.training_settings import TrainConfig
 
 if TYPE_CHECKING:
     from slimwave.commands import Outcome

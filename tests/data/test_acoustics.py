@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from slimwave.data.shards import DatasetError
 from slimwave.data.windows import WaveWindows
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
-from slimwave.surrogates.settings import NetworkConfig
 from slimwave.surrogates.task import WaveTask
 
 NX, NY, STEPS, STEP, MODULUS = 40, 30, 6, 0.02, 4.0

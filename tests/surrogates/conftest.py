@@ -17,8 +17,9 @@ from slimwave.data.scenarios import (
     TimeConfig,
     WallConfig,
 )
-from slimwave.surrogates.settings import FitConfig, NetworkConfig, TrainConfig, ValidationConfig
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.training import TrainResult, train
+from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 
 
 @pytest.fixture(scope="session")

@@ -15,19 +15,15 @@ from slimwave.data.scenarios import GenerateConfig, TimeConfig
 from slimwave.data.windows import load_trajectories
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.comparison import Comparison, compare
+from slimwave.surrogates.comparison_settings import CompareConfig
 from slimwave.surrogates.counting import count_nonzero_macs
 from slimwave.surrogates.metrics import relative_l2
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.pruning import prune
+from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.rollout import rollout
-from slimwave.surrogates.settings import (
-    CompareConfig,
-    FitConfig,
-    NetworkConfig,
-    PruneConfig,
-    TrainConfig,
-    ValidationConfig,
-)
 from slimwave.surrogates.training import TrainResult, train
+from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.forecasting import rollout
 from slimwave.surrogates.metrics import energy, relative_l2, vrmse
 from slimwave.surrogates.rollout import rollout as roll_out
-from slimwave.surrogates.settings import RolloutConfig, RolloutWalls
+from slimwave.surrogates.rollout_settings import RolloutConfig, RolloutWalls
 from slimwave.surrogates.training import TrainResult
 
 Settings = Callable[..., RolloutConfig]

@@ -15,8 +15,9 @@ from slimwave.data.run_folders import RunFolder
 from slimwave.surrogates.checkpoints import CheckpointError, load_model, load_tensors
 from slimwave.surrogates.fitting import Fitter, TrainingDivergedError
 from slimwave.surrogates.pruning import PruneResult, prune
-from slimwave.surrogates.settings import FitConfig, PruneConfig, SAPConfig, ValidationConfig
+from slimwave.surrogates.pruning_settings import PruneConfig, SAPConfig
 from slimwave.surrogates.training import TrainResult
+from slimwave.surrogates.training_settings import FitConfig, ValidationConfig
 
 Settings = Callable[..., PruneConfig]
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from slimwave.compression.one_way import OneWayConv
 from slimwave.surrogates.filters import REACH as FILTER_REACH
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
-from slimwave.surrogates.residual_cnn import ResidualCNN
-from slimwave.surrogates.settings import NetworkConfig
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.walls import wall_mask
@@ -144,17 +143,14 @@ def test_a_wave_that_the_grid_cannot_carry_is_gone_after_one_step() -> None:
 
 def test_a_reach_shorter_than_the_wave_s_way_is_refused_with_the_number_that_would_do() -> None:
     fast = dataclasses.replace(TASK, max_speed=6.0)
-    with pytest.raises(ValueError, match=r"reaches 2 cells, .* crosses 4\.8 cells .* at least 5: use "):
-        ResidualCNN(SMALL, fast)
+    expected = (
+        r"reaches 2 cells, .* crosses 4\.8 cells .* at least 5: "
+        r"use --network\.depth 5 or --network\.kernel_size 7"
+    )
+    with pytest.raises(ValueError, match=expected):
+        build_network(SMALL, fast)
     for remedy in ({"depth": 5}, {"kernel_size": 7}):
-        assert ResidualCNN(dataclasses.replace(SMALL, **remedy), fast).reach >= 5
-
-
-def test_unknown_network_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"--network\.name: no network is called 'unet'; available: residual_cnn"
-    ):
-        build_network(NetworkConfig(name="unet"), TASK)
+        assert build_network(dataclasses.replace(SMALL, **remedy), fast).reach >= 5
 
 
 def test_a_rank_above_the_full_rank_is_refused_but_thin_kernels_take_fewer_terms() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.runtimes import (
     EagerRuntime,
@@ -17,7 +18,6 @@ from slimwave.surrogates.runtimes import (
     onnx_available,
     summarise_latency,
 )
-from slimwave.surrogates.settings import NetworkConfig
 from slimwave.surrogates.task import WaveTask
 
 TASK = WaveTask(0.05, (0.0625, 0.0625), 2.0, (0.2, 1.5), (0.08, 0.7), 1.5, 0.3)

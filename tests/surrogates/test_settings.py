@@ -6,18 +6,17 @@ from pathlib import Path
 import jsonargparse
 import pytest
 
-from slimwave.surrogates.settings import (
-    CompareConfig,
-    FitConfig,
-    NetworkConfig,
-    PruneConfig,
-    RolloutConfig,
-    SAPConfig,
-    TrainConfig,
-    ValidationConfig,
-)
+from slimwave.surrogates.comparison_settings import CompareConfig
+from slimwave.surrogates.network_settings import NetworkConfig
+from slimwave.surrogates.pruning_settings import PruneConfig, SAPConfig
+from slimwave.surrogates.rollout_settings import RolloutConfig
+from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 
 MISTAKES: list[tuple[Callable[[], object], str]] = [
+    (lambda: NetworkConfig(name="residul"), r"--network\.name: .* 'residul'; did you mean 'residual_cnn'"),
+    (lambda: NetworkConfig(width=10**8), r"--network\.width: expected at most 10000, got 100000000"),
+    (lambda: NetworkConfig(conv="cp", rank=1.5), r"--network\.rank: .* a share .* between 0 and 1, got 1\.5"),
+    (lambda: NetworkConfig(conv="tucker"), r"--network\.conv: expected one of dense, cp.*, got 'tucker'"),  # type: ignore[arg-type]
     (lambda: NetworkConfig(width=0), r"--network\.width: expected a value of at least 1, got 0"),
     (lambda: NetworkConfig(depth=0), r"--network\.depth"),
     (lambda: NetworkConfig(kernel_size=4), r"--network\.kernel_size: expected an odd length .* got 4"),

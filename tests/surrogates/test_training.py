@@ -20,8 +20,9 @@ from slimwave.surrogates.fitting import (
     relative_loss,
     unrolled_steps,
 )
-from slimwave.surrogates.settings import FitConfig, NetworkConfig, TrainConfig, ValidationConfig
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.training import TrainResult, train
+from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 
 Settings = Callable[..., TrainConfig]
 

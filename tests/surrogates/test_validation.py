@@ -9,9 +9,10 @@ from torch import Tensor
 
 from slimwave.data.windows import dataset_info, load_trajectories
 from slimwave.surrogates.metrics import relative_l2
-from slimwave.surrogates.settings import NetworkConfig, ValidationConfig
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.surrogate import Context, Surrogate
 from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.training_settings import ValidationConfig
 from slimwave.surrogates.validation import RolloutValidator
 
 

@@ -1,0 +1,93 @@
+"""Settings of a network: its name, and every flag that some network takes.
+
+A flag that is left out takes the default of the network that is named; one that this network does not know is
+refused, and so never silently without effect.
+
+>>> NetworkConfig(width=8).shape()
+ResidualShape(width=8, conv='dense', rank=None, depth=3, kernel_size=5, activation='none')
+"""
+
+import difflib
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from slimwave.surrogates.network_shapes import SHAPES, Activation, Conv, NetworkShape, Rank
+
+Shape = TypeVar("Shape", bound=NetworkShape)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the network; what is left out takes the default of the network named.
+
+    Parameters
+    ----------
+    name
+        Which network: residual_cnn.
+    width
+        Channels of every hidden layer (default 16).
+    conv
+        ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a vector.
+    rank
+        Rank terms per convolution for ``conv="cp"``: a number such as 16, or a share of the channels such as
+        0.5; None means as many as channels.
+    depth
+        Number of k × k convolutions (residual_cnn: 3).
+    kernel_size
+        Odd kernel length k along each axis (5).
+    activation
+        ``"none"``: linear in the state (u, v) as the wave equation is, nonlinear in the medium only.
+        ``"gelu"``: the classical CNN. (residual_cnn: none)
+    """
+
+    name: str = "residual_cnn"
+    width: int | None = None
+    conv: Conv = "dense"
+    rank: Rank = None
+    depth: int | None = None
+    kernel_size: int | None = None
+    activation: Activation | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in SHAPES:
+            near = difflib.get_close_matches(self.name, SHAPES, n=1)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"--network.name: no network is called {self.name!r}; {meant}"
+                f"available: {', '.join(sorted(SHAPES))}"
+            )
+        for flag, value in self._given().items():
+            if flag not in _flags(SHAPES[self.name]):
+                raise ValueError(self._useless(flag, value))
+        self.shape()
+
+    def shape(self) -> NetworkShape:
+        """All that the named network takes, with its defaults filled in."""
+        return SHAPES[self.name](**self._given())
+
+    def shape_as(self, kind: type[Shape]) -> Shape:
+        """Return :meth:`shape` as the class that a network reads."""
+        shape = self.shape()
+        if not isinstance(shape, kind):
+            raise TypeError(f"expected the settings of a network of {kind.__name__}, got {self.name}")
+        return shape
+
+    def resolved(self) -> "NetworkConfig":
+        """The same settings with every default of the network written out, as checkpoints keep them."""
+        return NetworkConfig(name=self.name, **asdict(self.shape()))
+
+    def _given(self) -> dict[str, Any]:
+        settings = asdict(self)
+        del settings["name"]
+        return {flag: value for flag, value in settings.items() if value is not None}
+
+    def _useless(self, flag: str, value: object) -> str:
+        takers = [name for name, shape in SHAPES.items() if flag in _flags(shape)]
+        return (
+            f"--network.{flag} {value} has no meaning with --network.name {self.name}, which takes "
+            f"{', '.join(_flags(SHAPES[self.name]))}; leave it out, or use it with {' or '.join(takers)}"
+        )
+
+
+def _flags(shape: type[NetworkShape]) -> list[str]:
+    return [field.name for field in fields(shape)]

@@ -1,0 +1,101 @@
+"""Settings of pruning: SAP, and its rounds of prune, rewind, retrain."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from slimwave.data.ranges import require_at_least, require_positive
+from slimwave.surrogates.training_settings import Device, FitConfig, ValidationConfig
+
+
+@dataclass(frozen=True)
+class SAPConfig:
+    """Sparsity-informed adaptive pruning (Diao et al., ICLR 2023, arXiv 2302.05601).
+
+    Parameters
+    ----------
+    p, q
+        Norms of the PQ Index, 0 < p ≤ 1 ≤ q and p < q.
+    eta
+        Compensation η ≥ 0 of the lower bound; larger prunes more.
+    gamma
+        Scaling γ > 0 of the prune ratio.
+    beta
+        Largest share β of the surviving weights that one round may remove.
+    scope
+        What is measured and pruned together: all weights, each layer, or each neuron.
+    """
+
+    p: float = 0.5
+    q: float = 1.0
+    eta: float = 0.0
+    gamma: float = 1.0
+    beta: float = 0.9
+    scope: Literal["global", "layer", "neuron"] = "global"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p <= 1 <= self.q or self.p >= self.q:
+            raise ValueError(
+                f"--sap.p, --sap.q: expected 0 < p <= 1 <= q and p < q, got p={self.p}, q={self.q}"
+            )
+        require_at_least("sap.eta", self.eta, 0)
+        require_positive("sap.gamma", self.gamma)
+        if not 0 < self.beta < 1:
+            raise ValueError(f"--sap.beta: expected a share between 0 and 1, got {self.beta}")
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """Settings of ``slimwave prune``: rounds of prune, rewind, retrain.
+
+    Parameters
+    ----------
+    model
+        Run folder of the trained model.
+    data
+        Dataset folder; only its training and validation splits are read.
+    output
+        Run folder; an unfinished run of the same settings in it is continued after its last finished round.
+    sap
+        See :class:`SAPConfig`.
+    rounds
+        Most rounds to run.
+    tolerance
+        A round is acceptable while its validation rollout error is at most ``tolerance`` times that of the
+        reference; the sparsest acceptable round is kept. None keeps the last round whatever its error.
+    reference
+        ``"trained"``: the model as given. ``"finetuned"``: the model after one round of the same fine-tuning
+        without pruning, which is the stricter comparison.
+    rewind
+        ``"initial"`` and ``"early"`` put surviving weights back to where the training began, or to where it
+        stood after a tenth of its steps; ``"none"`` fine-tunes them.
+    fit
+        How each round retrains; ``fit.steps`` is per round.
+    validation, seed, device, threads, overwrite
+        As for training.
+    """
+
+    model: Path = Path("runs/one_way")
+    data: Path = Path("runs/data")
+    output: Path = Path("runs/pruned")
+    sap: SAPConfig = field(default_factory=SAPConfig)
+    rounds: int = 6
+    tolerance: float | None = 1.1
+    reference: Literal["trained", "finetuned"] = "trained"
+    rewind: Literal["none", "initial", "early"] = "none"
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=400, learning_rate=4e-3, warmup=10, unroll=(4,))
+    )
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    seed: int = 0
+    device: Device = "auto"
+    threads: int | None = 1
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        require_at_least("rounds", self.rounds, 1)
+        if self.tolerance is not None:
+            require_positive("tolerance", self.tolerance)
+        require_at_least("seed", self.seed, 0)
+        if self.threads is not None:
+            require_at_least("threads", self.threads, 1)
