@@ -6,12 +6,12 @@
 * `PML` lets waves out through a perfectly matched layer, see `slimwave.fem.pml`.
 
 Each also has a name: ``dirichlet``, ``neumann``, ``absorbing``, ``pml``. A field mirrored in a Dirichlet
-wall changes its sign (odd, −1); in a Neumann wall it keeps it (even, +1).
+wall changes its sign (odd, −1); in a Neumann wall it keeps it (even, +1). An absorbing side has no image (0).
 
 >>> resolve_boundaries({"left": "neumann", "right": "neumann", "bottom": "dirichlet", "top": "dirichlet"})
 {'left': 'neumann', 'right': 'neumann', 'bottom': 'dirichlet', 'top': 'dirichlet'}
->>> wall_signs("dirichlet")
-(-1.0, -1.0, -1.0, -1.0)
+>>> wall_signs({"left": "dirichlet", "right": "absorbing", "bottom": "neumann", "top": "neumann"})
+(-1.0, 0.0, 1.0, 1.0)
 >>> resolve_conditions({"rim": Dirichlet(lambda x, y, t: 0.1 * t), "hole_1": "absorbing"}, ["rim", "hole_1"])[
 ...     "hole_1"
 ... ]
@@ -20,7 +20,7 @@ Absorbing()
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from numpy.typing import ArrayLike
 
@@ -90,7 +90,7 @@ SIDES: tuple[str, ...] = ("left", "right", "bottom", "top")
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 """Names of the conditions in which a field can be mirrored."""
 
-_SIGNS: dict[Condition, float] = {"dirichlet": -1.0, "neumann": 1.0}
+_SIGNS: dict[str, float] = {"dirichlet": -1.0, "neumann": 1.0, "absorbing": 0.0}
 
 
 def resolve_boundaries(
@@ -133,13 +133,27 @@ def _check_cover(boundaries: Mapping[str, Any], sides: Sequence[str]) -> None:
 
 
 def wall_signs(boundaries: str | Mapping[str, str]) -> tuple[float, ...]:
-    """Mirror signs of the four walls in the order of `SIDES`: −1 Dirichlet (odd), +1 Neumann (even)."""
-    return tuple(_SIGNS[condition] for condition in resolve_boundaries(boundaries).values())
+    """Mirror signs of the four sides, in the order of `SIDES`: −1 Dirichlet, +1 Neumann, 0 absorbing.
+
+    Raises
+    ------
+    ValueError
+        As `resolve_boundaries`.
+    """
+    if isinstance(boundaries, str):
+        boundaries = dict.fromkeys(SIDES, boundaries)
+    _check_cover(boundaries, SIDES)
+    return tuple(_SIGNS[_known(boundaries[side], f"boundaries[{side!r}]", tuple(_SIGNS))] for side in SIDES)
 
 
 def _condition(name: str, argument: str) -> Condition:
-    if name not in CONDITIONS:
-        raise ValueError(f"{argument}: unknown condition {name!r}; choose one of {', '.join(CONDITIONS)}")
+    _known(name, argument, CONDITIONS)
+    return cast("Condition", name)
+
+
+def _known(name: str, argument: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise ValueError(f"{argument}: unknown condition {name!r}; choose one of {', '.join(names)}")
     return name
 
 

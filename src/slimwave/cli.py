@@ -35,7 +35,7 @@ class Command:
 COMMANDS = {
     "generate": Command(
         "solve random scenarios by finite elements and write a dataset",
-        "slimwave.data.scenarios:GenerateConfig",
+        "slimwave.data.settings:GenerateConfig",
         "slimwave generate --output runs/data --seed 0 --medium.correlation_length 0.1",
     ),
     "check": Command(

@@ -1,6 +1,5 @@
 """One-way convolutions: equal to a dense layer with the composed kernel, counted exactly, started evenly."""
 
-import doctest
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from slimwave.compression import formats
 from slimwave.compression.arguments import full_rank
 from slimwave.compression.counting import count_macs, count_nonzeros, count_parameters
 from slimwave.compression.formats import make_conv
@@ -222,9 +220,3 @@ def test_gradients_reach_every_factor() -> None:
     layer = make_conv("cp", 3, 5, 3, rank=4)
     F.gelu(layer(torch.randn(2, 3, 8, 8))).square().mean().backward()
     assert all(p.grad is not None and bool((p.grad != 0).any()) for p in layer.parameters())
-
-
-def test_examples_in_docstrings() -> None:
-    results = doctest.testmod(formats)
-    assert results.attempted > 0
-    assert results.failed == 0

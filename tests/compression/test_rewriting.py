@@ -1,7 +1,6 @@
 """Rewriting dense networks, and making pruned one-way networks smaller without changing what they compute."""
 
 import copy
-import doctest
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from slimwave.compression import rewriting
 from slimwave.compression.counting import count_parameters
 from slimwave.compression.materialise import live_terms, materialise
 from slimwave.compression.one_way import OneWayConv
@@ -196,9 +194,3 @@ def test_a_materialised_layer_can_be_trained_on() -> None:
 def test_a_bad_alignment_is_refused() -> None:
     with pytest.raises(ValueError, match="align: expected at least 1, got 0"):
         materialise(OneWayConv(2, 2, (3, 3), 2), align=0)
-
-
-def test_examples_in_docstrings() -> None:
-    results = doctest.testmod(rewriting)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -197,6 +197,11 @@ def test_both_signs_of_amplitude_occur():
 def test_signs_of_walls_follow_the_order_of_sides():
     mixed = {"left": "neumann", "right": "dirichlet", "bottom": "dirichlet", "top": "neumann"}
     assert wall_signs(mixed) == (1.0, -1.0, -1.0, 1.0)
+    assert wall_signs(mixed | {"top": "absorbing"}) == (1.0, -1.0, -1.0, 0.0)
+    with pytest.raises(
+        ValueError, match=r"boundaries\['left'\]: unknown condition 'pml'; choose one of dirich"
+    ):
+        wall_signs("pml")
 
 
 def test_bad_pulses_are_refused():
