@@ -23,9 +23,10 @@ from slimwave.data.progress import progress_bar
 from slimwave.data.run_folders import LOG, RunFolder
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.devices import cpu_threads, resolve_device
-from slimwave.surrogates.metrics import energy, relative_l2, valid_time, vrmse
+from slimwave.surrogates.metrics import energy, energy_drift, relative_l2, valid_time, vrmse
 from slimwave.surrogates.rollout_settings import RolloutConfig
 from slimwave.surrogates.runtimes import EagerRuntime, Latency, OnnxRuntime, Runtime, summarise_latency
+from slimwave.surrogates.scores import step_errors, summarise
 from slimwave.surrogates.starts import Start, dataset_start, user_start
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training import MAY_DIFFER
@@ -56,6 +57,8 @@ class RolloutResult:
         −1 Dirichlet, +1 Neumann.
     relative_l2, vrmse: (m, 2)
         Errors of u and of v after macro steps 1 … m; empty without a reference.
+    errors
+        Every error of u, name → (m,), see :mod:`slimwave.surrogates.scores`.
     valid_time
         Time until which the relative L2 error of u stays at or below the threshold; None without a reference.
     energy: (n + 1,), reference_energy: (m + 1,)
@@ -76,6 +79,7 @@ class RolloutResult:
     walls: Array
     relative_l2: Array
     vrmse: Array
+    errors: dict[str, Array]
     valid_time: float | None
     energy: Array
     reference_energy: Array
@@ -83,19 +87,30 @@ class RolloutResult:
     runtime: str
 
     def summary(self) -> dict[str, Any]:
-        """Plain numbers: errors of u at steps 1, 10, 50 and the last with a reference, and the rest."""
-        errors = self.relative_l2[:, 0]
-        steps = [step for step in dict.fromkeys((1, 10, 50, len(errors))) if 1 <= step <= len(errors)]
+        """Plain numbers: errors of u at single steps and over The Well's windows, and the rest.
+
+        ``energy_drift`` is the change of the energy since the start at the last step and the largest on the
+        way; ``reference_energy_drift`` says how much of it the reference shows on the same grid.
+        """
+        errors = {name: torch.from_numpy(values)[None] for name, values in self.errors.items()}
         return {
             "steps": len(self.times) - 1,
-            "reference_steps": len(errors),
-            "relative_l2": {str(step): float(errors[step - 1]) for step in steps},
-            "vrmse": {str(step): float(self.vrmse[step - 1, 0]) for step in steps},
+            "reference_steps": len(self.relative_l2),
+            **summarise(errors),
             "valid_time": self.valid_time,
-            "energy_ratio": float(self.energy[-1] / self.energy[0]) if self.energy[0] > 0 else None,
+            "energy_drift": _drift(self.energy),
+            "reference_energy_drift": _drift(self.reference_energy),
             "latency_ms": {"median": self.latency.median, "p95": self.latency.p95},
             "runtime": self.runtime,
         }
+
+
+def _drift(energies: Array) -> dict[str, float] | None:
+    """Change of the energy at the last step, and the largest on the way."""
+    if len(energies) < 2:
+        return None
+    drift = energy_drift(torch.from_numpy(energies))
+    return {"last": float(drift[-1]), "largest": float(drift.abs().max())}
 
 
 def rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
@@ -188,6 +203,7 @@ def _judge(
     reference = start.reference[:steps]
     compared = forecast[1 : len(reference) + 1]
     errors = relative_l2(compared, reference)
+    of_u = step_errors(compared[:, 0], reference[:, 0], start.walls[0], model.task.spacing)
     complete = torch.cat([start.state, reference])
     task = model.task
     wave_speed = start.wave_speed[0, 0]
@@ -203,6 +219,7 @@ def _judge(
         walls=start.walls[0].numpy(),
         relative_l2=errors.numpy(),
         vrmse=vrmse(compared, reference).numpy(),
+        errors={name: values.numpy() for name, values in of_u.items()},
         valid_time=float(valid_time(errors[:, 0], task.macro_step, config.threshold))
         if len(errors)
         else None,
@@ -235,8 +252,7 @@ def _keep(result: RolloutResult, folder: RunFolder) -> None:
         folder.log(
             step=step,
             time=result.times[step],
-            relative_l2=result.relative_l2[step - 1, 0] if known else None,
-            vrmse=result.vrmse[step - 1, 0] if known else None,
+            **{name: values[step - 1] if known else None for name, values in result.errors.items()},
             energy=result.energy[step],
         )
     folder.finish(**result.summary())

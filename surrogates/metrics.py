@@ -2,13 +2,16 @@
 
 Fields have the shape (..., nx, ny): batch, step and channel axes pass through, so one call serves a whole set
 of rollouts. Errors of a forecast that has blown up are infinite, never NaN, so that medians and comparisons
-keep their meaning.
+keep their meaning. Errors by wavelength stand in :mod:`slimwave.surrogates.spectral_bands`; all of them
+together in :mod:`slimwave.surrogates.scores`.
 """
 
 import torch
 from torch import Tensor
 
 GRID = (-2, -1)
+WALL_NODES = 4
+"""Nodes from a wall inwards that count as being at the wall."""
 
 
 def relative_l2(prediction: Tensor, reference: Tensor) -> Tensor:
@@ -25,9 +28,7 @@ def relative_l2(prediction: Tensor, reference: Tensor) -> Tensor:
         does not; 0 where both vanish.
     """
     error = torch.linalg.vector_norm(prediction - reference, dim=GRID)
-    scale = torch.linalg.vector_norm(reference, dim=GRID)
-    ratio = torch.where((error == 0) & (scale == 0), torch.zeros_like(error), error / scale)
-    return _infinite_for_nan(ratio)
+    return _relative(error, torch.linalg.vector_norm(reference, dim=GRID))
 
 
 def vrmse(prediction: Tensor, reference: Tensor, eps: float = 1e-7) -> Tensor:
@@ -49,6 +50,103 @@ def vrmse(prediction: Tensor, reference: Tensor, eps: float = 1e-7) -> Tensor:
     deviation = reference - reference.mean(dim=GRID, keepdim=True)
     variance = deviation.square().sum(dim=GRID) / (nodes - 1)
     return _infinite_for_nan((mean_square / (variance + eps)).sqrt())
+
+
+def maximum_error(prediction: Tensor, reference: Tensor) -> Tensor:
+    """Largest error at any node, relative to the largest value: max |p − r| / max |r|.
+
+    Parameters
+    ----------
+    prediction, reference: (..., nx, ny)
+
+    Returns
+    -------
+    Tensor: (...)
+        Infinite and 0 in the cases of :func:`relative_l2`.
+    """
+    return _relative((prediction - reference).abs().amax(GRID), reference.abs().amax(GRID))
+
+
+def correlation(prediction: Tensor, reference: Tensor) -> Tensor:
+    """Pearson's correlation of the two fields over the grid; an error of amplitude alone leaves it at 1.
+
+    Parameters
+    ----------
+    prediction, reference: (..., nx, ny)
+
+    Returns
+    -------
+    Tensor: (...)
+        In [−1, 1]; 0 where a field is constant or not finite, so that nothing can be said.
+    """
+    p, r = (_centred(field) for field in (prediction, reference))
+    norms = torch.linalg.vector_norm(p, dim=GRID) * torch.linalg.vector_norm(r, dim=GRID)
+    return torch.nan_to_num((p * r).sum(GRID) / norms, nan=0.0, posinf=0.0, neginf=0.0).clamp(-1, 1)
+
+
+def _centred(field: Tensor) -> Tensor:
+    """Subtract the mean and divide by the largest value, so that no square overflows."""
+    centred = field - field.mean(dim=GRID, keepdim=True)
+    return centred / centred.abs().amax(GRID, keepdim=True)
+
+
+def errors_by_place(prediction: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors at the walls and inside: root mean squares over either set of nodes.
+
+    Both are divided by the root mean square of the reference over the WHOLE grid, so that they compare with
+    each other and neither explodes while no wave is near: with m of n nodes at a wall, the squared relative
+    L2 error is (m e_wall² + (n − m) e_inside²) / n.
+
+    Parameters
+    ----------
+    prediction, reference: (..., nx, ny)
+        At least 3 nodes along each axis.
+
+    Returns
+    -------
+    at_walls, inside: (...)
+        Over the nodes within ``WALL_NODES`` of a wall (fewer where nothing would be left inside), and the
+        others.
+    """
+    at_wall = _wall_nodes(prediction)
+    squares = (prediction - reference).square()
+    size = reference.square().mean(GRID)
+    at_walls, inside = (
+        _relative((squares * part).sum(GRID) / part.sum(), size).sqrt() for part in (at_wall, 1 - at_wall)
+    )
+    return at_walls, inside
+
+
+def _wall_nodes(field: Tensor) -> Tensor:
+    """1 at the nodes near a wall, 0 inside, of shape (nx, ny)."""
+    nx, ny = field.shape[-2:]
+    deep = min(WALL_NODES, (min(nx, ny) - 1) // 2)
+    mask = field.new_ones(nx, ny)
+    mask[deep : nx - deep, deep : ny - deep] = 0
+    return mask
+
+
+def window_mean(values: Tensor, first: int, last: int) -> Tensor:
+    """Mean over macro steps ``first`` to ``last``, both included and counted from 1.
+
+    The Well reports rollouts as means over steps 6–12 and 13–30.
+
+    Parameters
+    ----------
+    values: (..., steps)
+        At least ``last`` steps.
+
+    Returns
+    -------
+    Tensor: (...)
+    """
+    return values[..., first - 1 : last].mean(dim=-1)
+
+
+def _relative(error: Tensor, scale: Tensor) -> Tensor:
+    """Quotient that is 0 where both vanish, infinite where the scale alone does or a value is not finite."""
+    ratio = torch.where((error == 0) & (scale == 0), torch.zeros_like(error), error / scale)
+    return _infinite_for_nan(ratio)
 
 
 def _infinite_for_nan(values: Tensor) -> Tensor:
@@ -104,6 +202,23 @@ def energy(state: Tensor, wave_speed: Tensor, spacing: tuple[float, float]) -> T
     strain_x = (_edge_mean(modulus, -2) * (u.diff(dim=-2) / dx).square() * weight_y * dx).sum(GRID)
     strain_y = (_edge_mean(modulus, -1) * (u.diff(dim=-1) / dy).square() * weight_x * dy).sum(GRID)
     return (kinetic + strain_x + strain_y) / 2
+
+
+def energy_drift(energies: Tensor) -> Tensor:
+    """Relative change of the energy since the start, E(t) / E(0) − 1.
+
+    Parameters
+    ----------
+    energies: (..., steps + 1)
+        From the start on, by :func:`energy`.
+
+    Returns
+    -------
+    Tensor: (..., steps)
+        0 for a state that stays at rest, infinite once the energy is not finite.
+    """
+    start = energies[..., :1]
+    return _relative(energies[..., 1:] - start, start)
 
 
 def _trapezoid(field: Tensor, axis: int, step: float) -> Tensor:

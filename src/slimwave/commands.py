@@ -3,7 +3,7 @@
 The work is done in `data/` and `surrogates/`; here results become words, pictures and one JSON object.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,16 +129,26 @@ def rollout(config: RolloutConfig) -> Outcome:
 
         pictures = write_forecast_pictures(result, config.threshold)
         files = {path.stem: str(path) for path in pictures.values()}
-    errors = ", ".join(f"{tables.percent(e)} at step {s}" for s, e in summary["relative_l2"].items())
     lines = [
         f"{result.folder}: {summary['steps']} macro steps, "
         f"{result.latency.median:.2f} ms each (95th percentile {result.latency.p95:.2f}, {result.runtime})",
-        f"relative L2 error of u: {errors}; valid until t = {summary['valid_time']:.2f}"
-        if errors
-        else "no reference to compare with",
+        *_forecast_errors(summary),
         *files.values(),
     ]
     return Outcome({**to_plain(summary), **files, "folder": str(result.folder)}, "\n".join(lines))
+
+
+def _forecast_errors(summary: dict[str, Any]) -> Iterator[str]:
+    """Say how good a forecast is, where there is a reference to compare it with."""
+    at_steps = {step: e for step, e in summary["relative_l2"].items() if step.isdigit()}
+    if not at_steps:
+        yield "no reference to compare with"
+        return
+    errors = ", ".join(f"{tables.percent(e)} at step {step}" for step, e in at_steps.items())
+    yield f"relative L2 error of u: {errors}; valid until t = {summary['valid_time']:.2f}"
+    windows = [f"{e:.3g} over steps {w.replace('-', '–')}" for w, e in summary["vrmse_mean"].items()]
+    drift = f"largest energy drift {tables.percent(summary['energy_drift']['largest'])}"
+    yield "; ".join([*(["VRMSE " + ", ".join(windows)] if windows else []), drift])
 
 
 def compare(config: CompareConfig) -> Outcome:

@@ -84,11 +84,18 @@ def test_a_forecast_goes_on_beyond_the_reference(forecasting: Settings) -> None:
     assert result.forecast.shape[0] == result.energy.shape[0] == 26
     assert result.reference.shape[0] == 10
     assert result.relative_l2.shape == result.vrmse.shape == (9, 2)
-    assert result.summary()["relative_l2"].keys() == {"1", "9"}
+    told = result.summary()
+    assert (
+        told["relative_l2"].keys() == told["correlation"].keys() == told["within_short"].keys() == {"1", "9"}
+    )
+    assert told["reference_steps"] == 9
+    assert told["energy_drift"]["largest"] >= abs(told["energy_drift"]["last"])
+    assert told["reference_energy_drift"]["largest"] < 0.2
     lines = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 26))
     assert lines[8]["relative_l2"] == pytest.approx(float(result.relative_l2[8, 0]))
-    assert lines[9]["relative_l2"] is None
+    assert lines[8]["at_walls"] == pytest.approx(float(result.errors["at_walls"][8]))
+    assert lines[9]["relative_l2"] is lines[9]["long"] is None
 
 
 def test_the_fields_are_kept(forecasting: Settings) -> None:

@@ -8,7 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimwave.surrogates.metrics import energy, relative_l2, valid_time, vrmse
+from slimwave.surrogates.metrics import (
+    correlation,
+    energy,
+    energy_drift,
+    errors_by_place,
+    maximum_error,
+    relative_l2,
+    valid_time,
+    vrmse,
+    window_mean,
+)
 
 
 def test_relative_l2_of_a_scaled_field_is_the_scale_s_distance_from_one() -> None:
@@ -25,6 +35,10 @@ def test_errors_of_a_blown_up_forecast_are_infinite_never_nan() -> None:
         broken = torch.full_like(field, value)
         assert relative_l2(broken, field).item() == math.inf
         assert vrmse(broken, field).item() == math.inf
+        assert maximum_error(broken, field).item() == math.inf
+        assert [error.item() for error in errors_by_place(broken, field)] == [math.inf, math.inf]
+        assert correlation(broken, field).item() == 0
+        assert energy_drift(torch.tensor([1.0, value])).item() == math.inf
 
 
 def test_relative_l2_at_a_vanishing_reference() -> None:
@@ -50,6 +64,65 @@ def test_vrmse_equals_the_well_s() -> None:
 
     theirs = spatial.VRMSE.eval(prediction[..., None], reference[..., None], Meta())[..., 0]
     assert torch.allclose(vrmse(prediction, reference), theirs, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_correlation_and_maximum_error_equal_the_well_s() -> None:
+    """Up to The Well's mix of a biased covariance with unbiased deviations, a factor of (n − 1) / n."""
+    spatial = pytest.importorskip("the_well.benchmark.metrics.spatial")
+    prediction, reference = torch.randn(2, 3, 12, 10, dtype=torch.float64)
+
+    class Meta:
+        n_spatial_dims = 2
+
+    arguments = prediction[..., None], reference[..., None], Meta()
+    theirs = spatial.PearsonR.eval(*arguments, eps=0.0)[..., 0]
+    assert torch.allclose(correlation(prediction, reference), theirs * 120 / 119)
+    largest = spatial.LInfinity.eval(*arguments)[..., 0] / reference.abs().amax((-2, -1))
+    assert torch.allclose(maximum_error(prediction, reference), largest)
+
+
+def test_correlation_forgets_scale_and_offset_at_any_amplitude() -> None:
+    field = torch.randn(4, 9, 7)
+    scales = torch.tensor([1e-30, 1e-3, 1.0, 1e30])[:, None, None]
+    assert torch.allclose(correlation(scales * (field + 0.5), field), torch.ones(4), atol=1e-5)
+    assert torch.allclose(correlation(-field, field), -torch.ones(4))
+    assert correlation(torch.ones(3, 9, 7), field[:3]).tolist() == [0.0, 0.0, 0.0]
+
+
+@given(st.integers(3, 20), st.integers(3, 20), st.integers(0, 2**31))
+def test_errors_at_walls_and_inside_make_up_the_relative_error(nx: int, ny: int, seed: int) -> None:
+    prediction, reference = torch.randn(
+        2, nx, ny, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+    at_walls, inside = errors_by_place(prediction, reference)
+    deep = min(4, (min(nx, ny) - 1) // 2)
+    share = (nx - 2 * deep) * (ny - 2 * deep) / (nx * ny)
+    assert 0 < share < 1
+    together = (1 - share) * at_walls**2 + share * inside**2
+    assert together.sqrt().item() == pytest.approx(relative_l2(prediction, reference).item())
+
+
+def test_an_error_at_one_place_is_seen_there_alone() -> None:
+    reference = torch.ones(20, 16)
+    for node, expected in (((0, 8), (True, False)), ((10, 12), (True, False)), ((10, 11), (False, True))):
+        prediction = reference.clone()
+        prediction[node] = 2.0
+        found = errors_by_place(prediction, reference)
+        assert tuple(error.item() > 0 for error in found) == expected
+
+
+def test_window_mean_counts_steps_from_one_and_includes_both_ends() -> None:
+    steps = torch.arange(1.0, 31.0).expand(2, 30)
+    assert window_mean(steps, 6, 12).tolist() == [9.0, 9.0]
+    assert window_mean(steps, 13, 30).tolist() == [21.5, 21.5]
+
+
+def test_energy_drift_is_relative_to_the_start() -> None:
+    assert energy_drift(torch.tensor([[2.0, 3.0, 1.0], [0.0, 0.0, 0.0]])).tolist() == [
+        [0.5, -0.5],
+        [0.0, 0.0],
+    ]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.01, 0.99))
