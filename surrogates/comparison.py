@@ -44,7 +44,6 @@ from slimwave.surrogates.training import MAY_DIFFER
 
 __all__ = ["PERSISTENCE", "Comparison", "Row", "Sample", "compare"]
 
-JUDGED: tuple[Split, ...] = ("test", "ood")
 REPORTED_STEPS = (1, 10, 50)
 RESULT_FILE = "comparison.json"
 
@@ -53,12 +52,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """One test trajectory in full, for pictures.
+    """One trajectory in full, for pictures.
 
     Attributes
     ----------
-    trajectory
-        Its index in the test split.
+    split, trajectory
+        Its split, and its index there.
     times: (n + 1,), x: (nx,), y: (ny,)
     wave_speed: (nx, ny)
     reference: (n + 1, nx, ny)
@@ -67,6 +66,7 @@ class Sample:
         Name of the row → u of shape (n + 1, nx, ny).
     """
 
+    split: str
     trajectory: int
     times: Array
     x: Array
@@ -87,7 +87,7 @@ class Comparison:
     rows
         The table.
     steps
-        Macro steps whose errors the table gives; the last is the end of the rollouts.
+        Split → macro steps whose errors the table gives; the last is the end of the rollouts.
     macro_step
         Time of one macro step.
     threshold
@@ -99,12 +99,12 @@ class Comparison:
     pruning
         Name of the row → records of its pruning rounds.
     sample
-        A test trajectory in full.
+        A trajectory of the first split in full.
     """
 
     folder: Path
     rows: list[Row]
-    steps: list[int]
+    steps: dict[str, list[int]]
     macro_step: float
     threshold: float
     trajectories: dict[str, int]
@@ -133,20 +133,22 @@ class Comparison:
 
 
 def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
-    """Judge models, persistence and coarser finite elements on the test and ood splits.
+    """Judge models, persistence and coarser finite elements on the splits that were held back.
 
     Raises
     ------
     FileNotFoundError
         If a model or the dataset does not exist.
     ValueError
-        If a model was not made for the dataset, or more steps are asked for than the reference has.
+        If a model was not made for the dataset, or more splits, steps or trajectories are asked for than it
+        has.
     OSError
         If the output folder cannot be written.
     """
     info = dataset_info(config.data)
     competitors = _competitors(config, info)
-    data = {split: _trajectories(config, info, split) for split in JUDGED}
+    data = {split: _trajectories(config, split) for split in _judged_splits(config, info)}
+    first = next(iter(data))
     folder = RunFolder.prepare(
         config.output,
         command="compare",
@@ -156,19 +158,19 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
     )
     (folder.path / LOG).unlink(missing_ok=True)
     forecasts = _forecasts(competitors, data, progress=progress)
-    timed = _time(competitors, data["test"], config)
-    errors: dict[str, dict[str, Array]] = {s: _errors(forecasts[s], data[s]) for s in JUDGED}
-    steps = _reported_steps(data["test"].u.shape[1] - 1)
+    timed = _time(competitors, data[first], config)
+    errors: dict[str, dict[str, Array]] = {s: _errors(forecasts[s], data[s]) for s in data}
+    steps: dict[str, list[int]] = {s: _reported_steps(data[s].u.shape[1] - 1) for s in data}
     comparison = Comparison(
         folder=folder.path,
         rows=[_judged(one.row(timed[one.name]), errors, steps, config, info) for one in competitors],
         steps=steps,
         macro_step=info.macro_step,
         threshold=config.threshold,
-        trajectories={split: len(data[split].u) for split in JUDGED},
+        trajectories={split: len(data[split].u) for split in data},
         errors=errors,
         pruning=_pruning_rounds(config),
-        sample=_sample(forecasts["test"], data["test"], config.seed),
+        sample=_sample(first, forecasts[first], data[first], config.seed),
     )
     _keep(comparison, folder)
     return comparison
@@ -186,9 +188,27 @@ def _competitors(config: CompareConfig, info: DatasetInfo) -> list[Competitor]:
     return [*models, Persistence(), *(CoarseSolver(info, count) for count in config.coarse_elements)]
 
 
-def _trajectories(config: CompareConfig, info: DatasetInfo, split: Split) -> Trajectories:
-    shortest = min(info.splits[name].snapshots for name in JUDGED)
-    snapshots = shortest if config.steps is None else config.steps + 1
+def _judged_splits(config: CompareConfig, info: DatasetInfo) -> tuple[Split, ...]:
+    """Return the splits asked for, or test and all that are out of distribution."""
+    held_back = tuple(name for name in info.splits if name == "test" or name.startswith("ood"))
+    judged = held_back if config.splits is None else config.splits
+    missing = [name for name in judged if name not in info.splits]
+    if missing or not judged:
+        raise ValueError(
+            f"--splits: expected splits of {config.data}, which has {', '.join(info.splits)}, "
+            f"got {missing[0] if missing else 'none'}"
+        )
+    most = max(info.splits[name].trajectories for name in judged)
+    if config.trajectories is not None and config.trajectories > most:
+        raise ValueError(
+            f"--trajectories: expected at most {most}, all that {' and '.join(judged)} hold, "
+            f"got {config.trajectories}"
+        )
+    return judged
+
+
+def _trajectories(config: CompareConfig, split: Split) -> Trajectories:
+    snapshots = None if config.steps is None else config.steps + 1
     return load_trajectories(config.data, split, limit=config.trajectories, snapshots=snapshots)
 
 
@@ -228,7 +248,7 @@ def _errors(forecasts: dict[str, Tensor], data: Trajectories) -> dict[str, Array
 def _judged(
     row: Row,
     errors: Mapping[str, dict[str, Array]],
-    steps: list[int],
+    steps: Mapping[str, list[int]],
     config: CompareConfig,
     info: DatasetInfo,
 ) -> Row:
@@ -237,7 +257,7 @@ def _judged(
     valid: dict[str, float] = {}
     for split, named in errors.items():
         medians = np.median(named[row.name], axis=0)
-        at_steps[split] = {str(step): float(medians[step - 1]) for step in steps}
+        at_steps[split] = {str(step): float(medians[step - 1]) for step in steps[split]}
         times = valid_time(torch.from_numpy(named[row.name]), info.macro_step, config.threshold)
         valid[split] = float(np.median(times))
     return replace(row, errors=at_steps, valid_time=valid)
@@ -253,9 +273,10 @@ def _pruning_rounds(config: CompareConfig) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _sample(forecasts: dict[str, Tensor], data: Trajectories, seed: int) -> Sample:
+def _sample(split: str, forecasts: dict[str, Tensor], data: Trajectories, seed: int) -> Sample:
     index = int(np.random.default_rng(seed).integers(len(data.u)))
     return Sample(
+        split=split,
         trajectory=index,
         times=data.times.numpy(),
         x=data.x.numpy(),

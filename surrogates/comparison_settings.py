@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slimwave.data.ranges import require_at_least, require_positive
+from slimwave.data.scenarios import Split
 from slimwave.surrogates.training_settings import Device
 
 
@@ -14,13 +15,16 @@ class CompareConfig:
     Parameters
     ----------
     data
-        Dataset folder; its test and ood splits are the judges.
+        Dataset folder.
     models
         Name of the row → run folder of the model.
+    splits
+        Splits of the dataset that judge; None means test and every split out of distribution (ood…) that
+        holds trajectories. Latency is measured, and a trajectory shown in full, on the first of them.
     steps
-        Rollout length in macro steps; None means as far as the reference reaches.
+        Rollout length in macro steps; None means as far as the reference of each split reaches.
     trajectories
-        Trajectories per split; None means all.
+        Most trajectories per split; None means all.
     coarse_elements
         Elements per side of the coarser finite-element baselines.
     threshold
@@ -30,8 +34,8 @@ class CompareConfig:
     output
         Run folder.
     seed
-        Seed of the order in which the competitors take turns when timed, and of the test trajectory that is
-        shown in full.
+        Seed of the order in which the competitors take turns when timed, and of the trajectory that is shown
+        in full.
     device, overwrite
         As for training. Latency is always measured on one CPU thread.
     """
@@ -44,6 +48,7 @@ class CompareConfig:
             "one-way CNN + SAP": Path("runs/pruned"),
         }
     )
+    splits: tuple[Split, ...] | None = None
     steps: int | None = None
     trajectories: int | None = None
     coarse_elements: tuple[int, ...] = (4, 6, 8)
@@ -62,6 +67,8 @@ class CompareConfig:
             raise ValueError(
                 f"--models: {reserved[0]!r} is the name of a baseline; expected another name for the row"
             )
+        if self.splits is not None and len(set(self.splits)) != max(1, len(self.splits)):
+            raise ValueError(f"--splits: expected one or more splits, each once, got {list(self.splits)}")
         if self.steps is not None:
             require_at_least("steps", self.steps, 1)
         if self.trajectories is not None:

@@ -157,8 +157,12 @@ def compare(config: CompareConfig) -> Outcome:
     from slimwave.report import write_report
 
     path = write_report(comparison)
-    headers, rows = tables.comparison_table(comparison, "test")
-    text = f"{tables.markdown(headers, rows)}\n\nreport: {path}"
+    first, *others = comparison.errors
+    text = tables.markdown(*tables.comparison_table(comparison, first))
+    for split in others:
+        errors = tables.markdown(*tables.error_table(comparison, split))
+        text += f"\n\n{split}, {comparison.trajectories[split]} trajectories:\n{errors}"
+    text += f"\n\nreport: {path}"
     return Outcome({**to_plain(comparison.to_json()), "report": str(path)}, text)
 
 

@@ -21,7 +21,13 @@ REPORT_FILE = "report.html"
 PICTURES = "pictures"
 SPLIT_TITLES = {
     "test": "Test: the distribution of the training",
+    "valid": "Validation: by which checkpoints were chosen",
+    "train": "Training: seen by the models",
     "ood": "Out of distribution",
+    "ood_pulses": "Out of distribution: other pulses",
+    "ood_media": "Out of distribution: other media",
+    "ood_long": "Out of distribution: a longer horizon",
+    "ood_loud": "Out of distribution: other amplitudes",
 }
 INTRODUCTION = (
     "Every forecast starts from the first snapshot of a trajectory and runs on its own output. Errors are "
@@ -60,7 +66,7 @@ class _Report:
             quiet=True,
         )
         yield html.paragraph(INTRODUCTION)
-        for split in SPLIT_TITLES:
+        for split in self.comparison.errors:
             yield from self.split(split)
         yield from self.fields()
         yield from self.costs()
@@ -74,7 +80,7 @@ class _Report:
         yield html.heading(SPLIT_TITLES[split])
         yield html.paragraph(f"{self.comparison.trajectories[split]} trajectories.", quiet=True)
         yield html.table(*tables.comparison_table(self.comparison, split))
-        times = self.comparison.macro_step * np.arange(1, self.comparison.steps[-1] + 1)
+        times = self.comparison.macro_step * np.arange(1, self.comparison.steps[split][-1] + 1)
         errors = self.comparison.errors[split]
         curves = {name: (times, np.median(values, axis=0)) for name, values in errors.items()}
         yield self.picture(
@@ -86,8 +92,9 @@ class _Report:
 
     def fields(self) -> Iterator[str]:
         """Wave fields of one trajectory, still and moving."""
-        sample, last = self.comparison.sample, self.comparison.steps[-1]
-        yield html.heading(f"Wave fields of test trajectory {sample.trajectory}")
+        sample = self.comparison.sample
+        last = self.comparison.steps[sample.split][-1]
+        yield html.heading(f"Wave fields of {sample.split} trajectory {sample.trajectory}")
         chosen = [min(step, last) for step in (10, last // 2, last)]
         shown = {"finite elements": sample.reference} | {n: sample.forecasts[n] for n in self.models}
         figure = figures.wave_fields(
@@ -117,8 +124,9 @@ class _Report:
     def costs(self) -> Iterator[str]:
         """Error against parameters and against latency."""
         yield html.heading("Error against cost")
-        step = self.comparison.steps[-2] if len(self.comparison.steps) > 1 else self.comparison.steps[-1]
-        label = f"test error at step {step}, %"
+        split = self.comparison.sample.split
+        step = self.comparison.steps[split][-2:][0]
+        label = f"{split} error at step {step}, %"
         against = figures.error_against
         parameters, latency = self._points(step, "nonzeros"), self._points(step, "latency")
         yield html.side_by_side(
@@ -127,7 +135,7 @@ class _Report:
                     "error_against_parameters",
                     against(parameters, "nonzero parameters", label, self.colours),
                     "Error against nonzero parameters",
-                    f"Median test error at step {step} against the parameters that are not zero.",
+                    f"Median {split} error at step {step} against the parameters that are not zero.",
                 ),
                 self.picture(
                     "error_against_latency",
@@ -162,7 +170,7 @@ class _Report:
         for row in self.comparison.rows:
             value = _fastest(row) if cost == "latency" else getattr(row, cost)
             if value and row.name != PERSISTENCE and row.errors:
-                points[row.name] = (float(value), row.errors["test"][str(step)])
+                points[row.name] = (float(value), row.errors[self.comparison.sample.split][str(step)])
         return points
 
     def _pruning_figure(self, name: str, rounds: list[dict[str, Any]]) -> Figure:

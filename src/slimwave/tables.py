@@ -59,27 +59,28 @@ def milliseconds(value: float | None) -> str:
 
 def comparison_table(comparison: Comparison, split: str) -> tuple[list[str], list[list[str]]]:
     """Return headers and rows of the comparison on one split."""
-    last = comparison.steps[-1]
+    costs = ["parameters", "nonzeros", "on disk", "MACs/step", "nonzero MACs"]
+    costs += ["ms/step, PyTorch / solver", "ms/step, ONNX"]
+    headers, rows = error_table(comparison, split)
+    merged = [
+        [row.name, *_costs(row), *errors[1:]] for row, errors in zip(comparison.rows, rows, strict=True)
+    ]
+    return [headers[0], *costs, *headers[1:]], merged
+
+
+def error_table(comparison: Comparison, split: str) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of the errors on one split, without the costs."""
+    steps = comparison.steps[split]
     headers = [
         "",
-        "parameters",
-        "nonzeros",
-        "on disk",
-        "MACs/step",
-        "nonzero MACs",
-        "ms/step, PyTorch / solver",
-        "ms/step, ONNX",
-        *(f"error, step {step}" + (" (last)" if step == last else "") for step in comparison.steps),
+        *(f"error, step {step}" + (" (last)" if step == steps[-1] else "") for step in steps),
         f"valid time (≤ {100 * comparison.threshold:.0f} %)",
     ]
-    return headers, [_cells(row, split, comparison.steps) for row in comparison.rows]
+    return headers, [[row.name, *_errors(row, split, steps)] for row in comparison.rows]
 
 
-def _cells(row: Row, split: str, steps: Sequence[int]) -> list[str]:
-    errors = (row.errors or {}).get(split, {})
-    valid = (row.valid_time or {}).get(split)
+def _costs(row: Row) -> list[str]:
     return [
-        row.name,
         count(row.parameters),
         count(row.nonzeros),
         size(row.bytes),
@@ -87,6 +88,13 @@ def _cells(row: Row, split: str, steps: Sequence[int]) -> list[str]:
         count(row.nonzero_macs),
         milliseconds(latency(row, "eager", "solver")),
         milliseconds(latency(row, "onnx")),
+    ]
+
+
+def _errors(row: Row, split: str, steps: Sequence[int]) -> list[str]:
+    errors = (row.errors or {}).get(split, {})
+    valid = (row.valid_time or {}).get(split)
+    return [
         *(percent(errors.get(str(step))) for step in steps),
         MISSING if valid is None else f"{valid:.2f}",
     ]

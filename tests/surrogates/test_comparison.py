@@ -4,14 +4,16 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from slimwave.commands import compare as compare_command
 from slimwave.compression.counting import count_macs
 from slimwave.data.generation import generate
-from slimwave.data.scenarios import GenerateConfig, TimeConfig
+from slimwave.data.scenarios import GenerateConfig, PulseConfig, SplitConfig, TimeConfig
 from slimwave.data.windows import load_trajectories
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.comparison import Comparison, compare
@@ -73,7 +75,7 @@ def test_every_competitor_has_a_row(comparison: Comparison) -> None:
         ("FE 2 × 2", "finite elements"),
         ("FE 4 × 3", "finite elements"),
     ]
-    assert comparison.steps == [1, 9]
+    assert comparison.steps == {"test": [1, 9], "ood": [1, 9]}
     assert comparison.trajectories == {"test": 2, "ood": 2}
 
 
@@ -166,6 +168,69 @@ def test_the_result_is_kept_as_json(comparison: Comparison) -> None:
     assert [row["name"] for row in kept["rows"]] == [row.name for row in comparison.rows]
     assert len(kept["median_errors"]["ood"]["full"]) == 9
     assert len((comparison.folder / "log.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.fixture(scope="module")
+def named_splits(
+    dataset_settings: Callable[..., GenerateConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The tiny dataset with two of the optional splits, one of them longer than the others."""
+    root = tmp_path_factory.mktemp("named") / "data"
+    settings = dataset_settings(root)
+    splits = dataclasses.replace(
+        settings.splits, ood_long=SplitConfig(1, 14), ood_loud=SplitConfig(2, 10, pulses=PulseConfig((1, 1)))
+    )
+    generate(dataclasses.replace(settings, splits=splits))
+    return root
+
+
+def test_every_split_out_of_distribution_judges(
+    settings: CompareConfig, named_splits: Path, tmp_path: Path
+) -> None:
+    """Each as far as its reference reaches; the report and the printed text show all of them."""
+    models = {"full": settings.models["full"]}
+    config = dataclasses.replace(
+        settings, data=named_splits, models=models, coarse_elements=(), output=tmp_path / "run"
+    )
+    comparison = compare(config)
+    assert comparison.trajectories == {"test": 2, "ood": 2, "ood_long": 1, "ood_loud": 2}
+    assert comparison.steps["ood_long"] == [1, 10, 13]
+    assert comparison.errors["ood_long"]["full"].shape == (1, 13)
+    text = compare_command(dataclasses.replace(config, overwrite=True)).text
+    page = (tmp_path / "run" / "report.html").read_text()
+    for name, title in (("ood_long, 1", "a longer horizon"), ("ood_loud, 2", "other amplitudes")):
+        assert f"{name} trajectories:" in text
+        assert title in page
+
+
+def test_splits_can_be_chosen(settings: CompareConfig, named_splits: Path, tmp_path: Path) -> None:
+    chosen = dataclasses.replace(
+        settings, data=named_splits, coarse_elements=(), splits=("ood_long",), output=tmp_path / "run"
+    )
+    comparison = compare(chosen)
+    assert list(comparison.errors) == ["ood_long"]
+    assert (comparison.sample.split, len(comparison.sample.reference)) == ("ood_long", 14)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"splits": ("test", "ood_media")}, r"--splits: .* which has train, valid, test, ood, got ood_media"),
+        ({"trajectories": 99}, r"--trajectories: expected at most 2, all that test and ood hold, got 99"),
+    ],
+)
+def test_what_the_dataset_does_not_hold_is_refused(
+    settings: CompareConfig, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(dataclasses.replace(settings, output=tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("splits", [(), ("test", "test")])
+def test_splits_are_chosen_once_each(splits: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="--splits: expected one or more splits, each once"):
+        CompareConfig(splits=splits)
 
 
 def test_more_steps_than_the_reference_has_are_refused(settings: CompareConfig, tmp_path: Path) -> None:
