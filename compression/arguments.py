@@ -44,13 +44,3 @@ def full_rank(in_channels: int, out_channels: int, kernel_size: Sequence[int]) -
     """
     sides = (in_channels, out_channels, *kernel_size)
     return prod(sides) // max(sides)
-
-
-def check_rank(rank: int, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> None:
-    """Refuse a rank below 1 or above the full rank."""
-    largest = full_rank(in_channels, out_channels, kernel_size)
-    if not 1 <= rank <= largest:
-        raise ValueError(
-            f"rank: expected 1 to {largest} (the full rank of a {in_channels} -> {out_channels} kernel "
-            f"of size {tuple(kernel_size)}), got {rank}"
-        )

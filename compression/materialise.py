@@ -79,7 +79,6 @@ def materialise(model: nn.Module, align: int = 1) -> tuple[nn.Module, Materialis
 
 
 def live_terms(layer: OneWayConv) -> Tensor:
-    """Return the indices of the terms none of whose factors A[:, r], f_r, B[r, :] is zero throughout."""
-    outer, filters, inner = layer.factors()
-    alive = [(vectors != 0).any(dim=1) for vectors in (outer.T, *filters, inner)]
+    """Return the indices of the terms none of whose vectors is zero throughout."""
+    alive = [(vectors != 0).any(dim=1) for vectors in layer.term_vectors()]
     return torch.stack(alive).all(dim=0).nonzero().flatten()

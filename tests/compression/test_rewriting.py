@@ -9,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from slimwave.compression.choices import FORMATS, RANKED_FORMATS
 from slimwave.compression.counting import count_parameters
+from slimwave.compression.cp import CPConv
+from slimwave.compression.factored import FactoredConv
+from slimwave.compression.formats import make_conv
 from slimwave.compression.materialise import live_terms, materialise
 from slimwave.compression.one_way import OneWayConv
 from slimwave.compression.rewriting import compress
 from slimwave.compression.sap import SAPPruner
+from slimwave.compression.shapes import ConvShape
 
 
 class Block(nn.Module):
@@ -44,8 +49,8 @@ def test_every_separable_convolution_is_rewritten_in_its_place() -> None:
     assert small[1].first is small[1].again
     assert small[1].first is not small[2].first
     assert isinstance(small[1].mix, nn.Conv2d)
-    assert torch.equal(small[0].mix_out.bias, model[0].bias)
-    assert small[1].first.mix_out.bias is None
+    assert torch.equal(small[0].bias_vector, model[0].bias)
+    assert small[1].first.bias_vector is None
     x = torch.randn(2, 3, 16, 20)
     assert small(x).shape == model(x).shape
     assert not any(m.training for m in small.modules())
@@ -58,6 +63,16 @@ def test_a_network_of_volumes_in_double_precision() -> None:
     small = compress(model, rank=3)
     assert small[0].kernel().shape == (4, 2, 1, 3, 5)
     assert small(torch.randn(1, 2, 4, 6, 8, dtype=torch.float64)).shape == (1, 4, 4, 6, 8)
+
+
+@pytest.mark.parametrize("format", FORMATS[1:])
+def test_every_format_takes_the_place_of_convolutions(format: str) -> None:
+    model = network()
+    small = compress(model, format, rank=0.5 if format in RANKED_FORMATS else None)
+    replaced = [name for name, m in small.named_modules() if isinstance(m, FactoredConv)]
+    assert replaced == ["0", "1.first", "2.first", "3"]
+    x = torch.randn(2, 3, 16, 20)
+    assert small(x).shape == model(x).shape
 
 
 def test_a_single_layer_is_a_model() -> None:
@@ -109,9 +124,12 @@ def test_layers_that_cannot_be_rewritten_are_named(layer: nn.Module, message: st
         (nn.Sequential(nn.Linear(3, 3)), {}, "found no convolution over 2 or 3 axes"),
         (nn.Sequential(nn.Conv2d(3, 3, 1)), {}, "found no convolution over 2 or 3 axes"),
         (network(), {"exclude": ["*"]}, "found no convolution over 2 or 3 axes"),
-        (network(), {"format": "tucker"}, "format: expected 'cp', got 'tucker'"),
+        (network(), {"format": "dense"}, "format: expected one of cp, separable, .*got 'dense'"),
+        (network(), {"rank": None}, "^0: rank: conv='cp' needs one"),
+        (network(), {"format": "outer"}, "^0: rank: conv='outer' has none, got 4"),
+        (network(), {"rank": "90x"}, r"^0: rank: one term reaches a ratio of 28\.6x at most"),
         (network(), {"include": ["encoder"]}, "include: 'encoder' matches none of the layers; known are 0, "),
-        (network(), {"rank": 0}, r"^0: rank: expected 1 to"),
+        (network(), {"rank": 0}, r"^0: rank: expected a whole number of at least 1"),
         (nn.ConvTranspose2d(3, 3, 3), {}, "^the model itself: a transposed"),
     ],
 )
@@ -145,7 +163,8 @@ def relative_change(before: nn.Module, after: nn.Module, x: torch.Tensor) -> flo
     axes=st.sampled_from([2, 3]),
 )
 def test_dropping_dead_terms_is_exact(rank: int, dead: set[int], align: int, axes: int) -> None:
-    layer = OneWayConv(5, 7, (3,) * axes, rank, stride=2, padding=1, padding_mode="replicate").eval()
+    shape = ConvShape.of(5, 7, 3, axes=axes, stride=2, padding=1, padding_mode="replicate")
+    layer = CPConv(shape, rank).eval()
     dead = {r for r in dead if r < rank}
     kill_terms(layer, sorted(dead))
     x = torch.randn(1, 5, *(9, 8, 7)[:axes])
@@ -156,7 +175,7 @@ def test_dropping_dead_terms_is_exact(rank: int, dead: set[int], align: int, axe
     (row,) = report.layers
     assert (row.name, row.rank_before, row.live_terms, row.rank_after) == ("0", rank, live, kept)
     assert small[0].rank == kept
-    assert report.parameters_after == OneWayConv.parameter_count(5, 7, (3,) * axes, kept)
+    assert report.parameters_after == CPConv.parameter_count(shape, kept)
     assert relative_change(layer, small, x) <= 1e-6
     assert not small[0].training
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
@@ -178,13 +197,13 @@ def test_a_pruned_network_shrinks_and_computes_the_same() -> None:
 
 
 def test_terms_count_as_live_only_with_all_their_factors() -> None:
-    layer = OneWayConv(2, 2, (3, 3), 4)
+    layer = make_conv("cp", 2, 2, 3, rank=4)
     kill_terms(layer, [1, 3])
     assert live_terms(layer).tolist() == [0, 2]
 
 
 def test_a_materialised_layer_can_be_trained_on() -> None:
-    layer = OneWayConv(2, 2, (3, 3), 4, bias=False)
+    layer = make_conv("cp", 2, 2, 3, rank=4, bias=False)
     kill_terms(layer, [0])
     small, _ = materialise(layer)
     small(torch.randn(1, 2, 6, 6)).square().sum().backward()
@@ -193,4 +212,4 @@ def test_a_materialised_layer_can_be_trained_on() -> None:
 
 def test_a_bad_alignment_is_refused() -> None:
     with pytest.raises(ValueError, match="align: expected at least 1, got 0"):
-        materialise(OneWayConv(2, 2, (3, 3), 2), align=0)
+        materialise(make_conv("cp", 2, 2, 3, rank=2), align=0)
