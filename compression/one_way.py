@@ -69,13 +69,10 @@ class OneWayConv(FactoredConv):
 
     def _reset_factors(self, product: float) -> None:
         """Var K = R (product of a term's lengths)² / (C_out C_in ∏ k_j)."""
-        vectors = self.term_vectors()
-        length, outer_length = equal_lengths(product / math.sqrt(self.rank), len(vectors))
-        for weight in self._stacked():
-            fill(weight, length * directions(self.rank, weight[0].numel()))
-        weight = self.mix_out.weight
-        new = outer_length * directions(self.rank, weight[:, 0].numel())
-        fill(weight, new.view(self.rank, weight.shape[0], -1).transpose(0, 1))
+        sides = self._sides(self.shape)
+        length, outer_length = equal_lengths(product / math.sqrt(self.rank), len(sides))
+        lengths = [length] * (len(sides) - 1) + [outer_length]
+        self.set_term_vectors([n * directions(self.rank, s) for n, s in zip(lengths, sides, strict=True)])
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the factors in turn to `x: (batch, C_in, *grid)`."""
@@ -99,6 +96,14 @@ class OneWayConv(FactoredConv):
     def term_vectors(self) -> list[Tensor]:
         """Return the vectors of every term, one `(R, s)` per factor: B, the axis filters, A."""
         return [w.flatten(1) for w in (*self._stacked(), self.mix_out.weight.transpose(0, 1))]
+
+    @torch.no_grad()
+    def set_term_vectors(self, vectors: Sequence[Tensor]) -> None:
+        """Overwrite the vectors of every term, in the order of `term_vectors`."""
+        for weight, values in zip(self._stacked(), vectors[:-1], strict=True):
+            fill(weight, values)
+        weight = self.mix_out.weight.transpose(0, 1)
+        weight.copy_(vectors[-1].reshape(weight.shape))
 
     def term_norms(self) -> Tensor:
         """Return the size of every term, ‖A_r‖ ‖B_r‖ ∏ ‖f_r‖: the norm of what it adds to the kernel."""
