@@ -150,7 +150,7 @@ def generating(folder: Path, size: Size) -> Iterator[Row]:
     """Split the processor time of a generation in one process."""
     generate(config_of(size, folder / "warm", 2))  # kernels are compiled, the mesh is set up
     spent: dict[str, float] = {}
-    parts = ("solve_scenario", "draw_scenario", "shard_image", "write_bytes", "moments_of")
+    parts = ("solve_scenarios", "draw_scenario", "shard_image", "write_bytes", "moments_of")
     started = time.process_time()
     with ExitStack() as clocks:
         for name in parts:
@@ -158,7 +158,7 @@ def generating(folder: Path, size: Size) -> Iterator[Row]:
         generate(config_of(size, folder / "one", size.trajectories))
     total = time.process_time() - started
     yield Row("generation, CPU per trajectory", 1e3 * total / (size.trajectories + 6), "ms")
-    yield Row("solver (set-up, kernels, sampling)", 100 * spent["solve_scenario"] / total, "%", ">= 85")
+    yield Row("solver (set-up, kernels, sampling)", 100 * spent["solve_scenarios"] / total, "%", ">= 85")
     yield Row("drawing scenarios", 100 * spent["draw_scenario"] / total, "%")
     yield Row("building shards in memory", 100 * spent["shard_image"] / total, "%")
     yield Row("writing", 100 * spent["write_bytes"] / total, "%", "<= 5")

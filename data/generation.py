@@ -9,15 +9,12 @@ file; the same call continues with what is missing and ends with the same bytes.
 """
 
 import hashlib
-import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Lock
-
-import numpy as np
 
 from slimwave import __version__
 from slimwave.data.cluster import run_on_cluster
@@ -28,8 +25,8 @@ from slimwave.data.processes import run_tasks
 from slimwave.data.progress import progress_bar
 from slimwave.data.reading import STATS, read_stats
 from slimwave.data.run_folders import RunFolder, require_writable
-from slimwave.data.scenarios import GenerateConfig, Scenario, draw_scenario
-from slimwave.data.schema import Trajectory, read_header, shard_image
+from slimwave.data.scenarios import GenerateConfig, draw_scenario
+from slimwave.data.schema import read_header, shard_image
 from slimwave.data.shards import (
     MANIFEST,
     NOT_DATA,
@@ -42,10 +39,8 @@ from slimwave.data.shards import (
     sha256_of,
     shard_tasks,
 )
+from slimwave.data.solving import solve_scenarios
 from slimwave.data.statistics import ShardMoments, moments_of, write_statistics
-from slimwave.fem.meshes import rectangle
-from slimwave.fem.solver import WaveSolver
-from slimwave.fem.space import GLLSpace
 
 
 @dataclass(frozen=True)
@@ -145,63 +140,6 @@ def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> G
     return summary
 
 
-def solve_scenario(
-    scenario: Scenario,
-    config: GenerateConfig,
-    *,
-    snapshots: int,
-    elements: tuple[int, int] | None = None,
-    order: int | None = None,
-) -> Trajectory:
-    """Solve one scenario by finite elements and sample it on the grid.
-
-    Parameters
-    ----------
-    scenario
-        Medium, initial field and walls.
-    config
-        Domain, grid, macro step and solver.
-    snapshots
-        Number of snapshots, the initial state included; snapshot k is at time k · ``config.time.step``.
-    elements, order
-        Another discretisation than ``config.solver``, for a coarser baseline or a finer reference.
-    """
-    solver_config, domain = config.solver, config.domain
-    space = _space(
-        domain.width, domain.height, elements or solver_config.elements, order or solver_config.order
-    )
-    started = time.process_time()
-    solver = WaveSolver(space, wave_speed=scenario.wave_speed, boundaries=scenario.walls)
-    solver.operator(solver_config.dtype)
-    set_up = time.process_time()
-    solution = solver.run(
-        scenario.u0,
-        times=config.time.step * np.arange(snapshots, dtype=np.float64),
-        grid=(domain.nx, domain.ny),
-        dtype=solver_config.dtype,
-    )
-    solved = time.process_time()
-    return Trajectory(
-        times=solution.times,
-        x=solution.x,
-        y=solution.y,
-        u=solution.u.astype(np.float32),
-        v=solution.v.astype(np.float32),
-        c=scenario.wave_speed(solution.x[:, None], solution.y[None, :]).astype(np.float32),
-        walls=np.array(scenario.wall_signs, dtype=np.float32),
-        energy=np.asarray(solution.energy, dtype=np.float64),
-        parameters=scenario.parameters,
-        setup_cpu_seconds=set_up - started,
-        solve_cpu_seconds=solved - set_up,
-    )
-
-
-@lru_cache(maxsize=4)
-def _space(width: float, height: float, elements: tuple[int, int], order: int) -> GLLSpace:
-    """Return the finite-element space, set up once per process: media come and go, the mesh stays."""
-    return GLLSpace(rectangle(width, height, elements), order)
-
-
 def _prepare(config: GenerateConfig) -> RunFolder:
     """Take the output folder, proven to be writable."""
     folder = RunFolder.prepare(
@@ -272,10 +210,8 @@ def _solve_for(version: str, config: GenerateConfig, task: ShardTask) -> tuple[_
 def _solve_shard(config: GenerateConfig, task: ShardTask) -> tuple[_Shard, memoryview]:
     """Solve the trajectories of a shard; return it with its bytes."""
     snapshots = config.split(task.split).snapshots
-    solved = [
-        solve_scenario(draw_scenario(config, task.split, index), config, snapshots=snapshots)
-        for index in task.indices
-    ]
+    scenarios = [draw_scenario(config, task.split, index) for index in task.indices]
+    solved = solve_scenarios(scenarios, config, snapshots=snapshots)
     image = shard_image(
         solved, split=task.split, indices=task.indices, config_hash=hash_of(data_settings(config))
     )

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from slimwave.compression.counting import count_macs, count_nonzeros, count_parameters
-from slimwave.data.generation import solve_scenario
 from slimwave.data.scenarios import Split, draw_scenario
+from slimwave.data.solving import solve_scenario
 from slimwave.data.windows import DatasetInfo, Trajectories
 from slimwave.surrogates.checkpoints import WEIGHTS
 from slimwave.surrogates.counting import count_nonzero_macs

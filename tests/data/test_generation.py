@@ -24,7 +24,7 @@ import yaml
 
 from slimwave.data import generation
 from slimwave.data.checking import check_dataset
-from slimwave.data.generation import generate, solve_scenario
+from slimwave.data.generation import generate
 from slimwave.data.guard import open_guarded
 from slimwave.data.plain import to_plain
 from slimwave.data.run_folders import RunFolder, RunFolderError
@@ -40,6 +40,7 @@ from slimwave.data.scenarios import (
 )
 from slimwave.data.schema import read_header
 from slimwave.data.shards import DatasetError
+from slimwave.data.solving import solve_scenario, solve_scenarios
 
 KEPT = ("manifest.json", "stats.yaml")
 
@@ -146,16 +147,32 @@ def test_same_bytes_on_several_processes(
     assert contents(tmp_path) == contents(pristine)
 
 
+def by_trajectory(root: Path) -> dict[tuple[str, int], dict[str, bytes]]:
+    """Return all that is stored of each trajectory, by its split and place."""
+    found = {}
+    for path in root.rglob("*.hdf5"):
+        with h5py.File(path) as file:
+            stored = [*file["t0_fields"].values(), *file["slimwave"].values()]
+            for row, index in enumerate(file["slimwave/indices"][()].tolist()):
+                found[path.parent.name, index] = {
+                    data.name: np.asarray(data[row]).tobytes() for data in stored
+                }
+    return found
+
+
+@pytest.mark.parametrize(("size", "workers"), [(1, 1), (3, 2), (100, 1)])
 def test_trajectories_do_not_depend_on_the_size_of_shards(
-    pristine: Path, small_config: GenerateConfig, tmp_path: Path
+    pristine: Path, small_config: GenerateConfig, tmp_path: Path, size: int, workers: int
 ) -> None:
-    generate(replace(small_config, output=tmp_path, trajectories_per_shard=100))
-    with h5py.File(tmp_path / "data/train/wave2d_train_00000.hdf5") as file:
-        whole = file["t0_fields/u"][()]
-    for number in range(3):
-        with h5py.File(pristine / f"data/train/wave2d_train_{number:05d}.hdf5") as file:
-            part = file["t0_fields/u"][()]
-        np.testing.assert_array_equal(part, whole[2 * number : 2 * number + 2])
+    """Solved alone, in pairs (the reference) or all at once: the same bytes of every trajectory."""
+    generate(replace(small_config, output=tmp_path, trajectories_per_shard=size, workers=workers))
+    assert by_trajectory(tmp_path) == by_trajectory(pristine)
+
+
+def test_scenarios_of_two_splits_are_not_solved_together(small_config: GenerateConfig) -> None:
+    scenarios = [draw_scenario(small_config, split, 0) for split in ("train", "ood")]
+    with pytest.raises(ValueError, match=r"expected some of one split, got splits \['ood', 'train'\]"):
+        solve_scenarios(scenarios, small_config, snapshots=2)
 
 
 def test_complete_dataset_is_left_as_it_is(dataset: Path, small_config: GenerateConfig) -> None:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from slimwave.data.generation import solve_scenario
 from slimwave.data.scenarios import (
     DomainConfig,
     GenerateConfig,
@@ -22,6 +21,7 @@ from slimwave.data.scenarios import (
     draw_scenario,
 )
 from slimwave.data.schema import Trajectory
+from slimwave.data.solving import solve_scenario
 from slimwave.data.symmetries import RandomSymmetry, Symmetry
 from slimwave.data.windows import WaveWindows, Window
 from slimwave.fem.boundaries import SIDES

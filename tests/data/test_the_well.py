@@ -12,7 +12,7 @@ from the_well.data.normalization import RMSNormalization, ZScoreNormalization
 from torch.utils.data import DataLoader
 
 from slimwave.data.checking import check_dataset
-from slimwave.data.generation import generate, solve_scenario
+from slimwave.data.generation import generate
 from slimwave.data.reading import dataset_info
 from slimwave.data.scenarios import (
     REQUIRED_SPLITS,
@@ -22,6 +22,7 @@ from slimwave.data.scenarios import (
     SplitsConfig,
     draw_scenario,
 )
+from slimwave.data.solving import solve_scenario
 from slimwave.data.windows import WaveWindows, load_trajectories
 
 WALL = 0

@@ -15,6 +15,7 @@ from slimwave.fem.meshes import rectangle
 from slimwave.fem.solver import WaveSolver
 from slimwave.fem.sources import GaussianPulses
 from slimwave.fem.space import GLLSpace
+from slimwave.fem.spectra import stable_time_step
 from slimwave.fem.stepping import UnstableTimeStepError
 
 SPACE = GLLSpace(rectangle(2.0, 1.0, (6, 5)), 4)
@@ -49,6 +50,17 @@ def test_each_wave_of_a_batch_is_what_it_is_alone(dtype, scheme):
         )
         for name in ("u", "v", "energy", "n_dofs", "n_steps", "time_step", "scheme", "order", "x", "y"):
             assert np.array_equal(getattr(together[k], name), getattr(alone, name)), name
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 99), highest=st.floats(0.5, 3.0), structured=st.booleans())
+def test_step_of_the_largest_speed_is_safe_in_slower_media(seed, highest, structured):
+    """And it is no smaller than it must be: at that speed everywhere it is the limit."""
+    space = GLLSpace(rectangle(1.5, 1.0, (3, 4)), 3, structured=structured)
+    step = stable_time_step(space, highest)
+    speeds = PerElement(np.random.default_rng(seed).uniform(0.1, highest, 12))
+    assert step <= WaveSolver(space, wave_speed=speeds).stable_time_step()
+    assert step == pytest.approx(WaveSolver(space, wave_speed=highest).stable_time_step(), rel=1e-8)
 
 
 @pytest.mark.parametrize("shared", [True, False])
