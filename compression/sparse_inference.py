@@ -1,0 +1,146 @@
+"""Real latency from masks: put the sparse loop where it is faster, leave the dense layer where it is not.
+
+Whether skipping zeros pays depends on how many there are, on the layer and on the machine. So each
+convolution of a model is timed both ways on the input that it really gets, and the faster one stays. From
+then on the choice is fixed: the model does not change its mind, nor its rounding, from call to call.
+
+>>> model = nn.Sequential(nn.Conv2d(4, 16, 5), nn.ReLU(), nn.Conv2d(16, 4, 5))
+>>> with torch.no_grad():
+...     for layer in (model[0], model[2]):
+...         _ = layer.weight.masked_fill_(torch.rand_like(layer.weight) < 0.95, 0.0)
+>>> faster, report = sparse_inference(model, torch.randn(1, 4, 64, 64))
+>>> [layer.name for layer in report.layers]
+['0', '2']
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimwave.compression.rewriting import replace_modules
+from slimwave.compression.sparse_conv import Conv, SparseConv
+
+ROUNDS = 15
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """One convolution: how full its kernel is, both times in milliseconds, and which one stays.
+
+    `reason` says why a layer was not even timed; its times are then None.
+    """
+
+    name: str
+    density: float
+    dense_ms: float | None
+    sparse_ms: float | None
+    sparse: bool
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """One line."""
+        if self.dense_ms is None or self.sparse_ms is None:
+            return f"{self.name}: dense, {self.reason}"
+        kind = "sparse" if self.sparse else "dense"
+        times = f"{self.dense_ms:.3f} ms dense, {self.sparse_ms:.3f} ms sparse"
+        return f"{self.name}: {kind}; {self.density:.0%} of the weights, {times}"
+
+
+@dataclass(frozen=True)
+class SparseReport:
+    """What `sparse_inference` chose for each convolution."""
+
+    layers: tuple[LayerChoice, ...]
+
+    def __str__(self) -> str:
+        """One line per layer."""
+        return "\n".join(str(layer) for layer in self.layers)
+
+
+def sparse_inference(model: nn.Module, *inputs: Any) -> tuple[nn.Module, SparseReport]:
+    """Return a copy of a pruned model, with sparse loops where they are faster, and a report.
+
+    Outputs agree to rounding (1e-5 relative in float32). The copy is for inference on the CPU with inputs
+    like these; on others it still gives the right output. Times are those of the present number of threads;
+    the sparse loop uses one.
+
+    Parameters
+    ----------
+    model
+        Any module, on the CPU.
+    inputs
+        One representative call `model(*inputs)`.
+
+    Raises
+    ------
+    ValueError
+        If the model has no convolution over 2 or 3 axes, or the call reaches none.
+    """
+    model = copy.deepcopy(model).eval()
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
+    if not layers:
+        raise ValueError("model: found no convolution over 2 or 3 axes")
+    seen = _inputs_of(layers, model, inputs)
+    if not seen:
+        raise ValueError("inputs: this call reaches no convolution over 2 or 3 axes")
+    choices: list[LayerChoice] = []
+    replacements: dict[nn.Module, nn.Module] = {}
+    for name, layer in layers.items():
+        choice, loop = _choose(name, layer, seen.get(name))
+        choices.append(choice)
+        if loop is not None:
+            replacements[layer] = loop
+    return replace_modules(model, replacements), SparseReport(tuple(choices))
+
+
+def _inputs_of(layers: dict[str, Conv], model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
+    """Call the model once and note what each layer gets."""
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, arguments: seen.update({name: arguments[0]})
+
+    hooks = [layer.register_forward_pre_hook(note(name)) for name, layer in layers.items()]
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+@torch.no_grad()
+def _choose(name: str, layer: Conv, x: Tensor | None) -> tuple[LayerChoice, SparseConv | None]:
+    density = float((layer.weight != 0).float().mean())
+    if x is None:
+        return LayerChoice(name, density, None, None, False, "the call does not reach it"), None
+    try:
+        loop = SparseConv(layer)
+    except ValueError as error:
+        return LayerChoice(name, density, None, None, False, str(error)), None
+    if not loop.serves(x):
+        reason = "it is not float32 on the CPU, or its output is too small"
+        return LayerChoice(name, density, None, None, False, reason), None
+    dense_ms, sparse_ms = _times(lambda: layer(x), lambda: loop(x))
+    faster = sparse_ms < dense_ms
+    return LayerChoice(name, density, dense_ms, sparse_ms, faster), loop if faster else None
+
+
+def _times(*functions: Callable[[], object]) -> list[float]:
+    """Median wall-clock milliseconds of each, taken in turns."""
+    taken: list[list[float]] = [[] for _ in functions]
+    for turn in range(-WARM_UP, ROUNDS):
+        for function, times in zip(functions, taken, strict=True):
+            start = time.perf_counter()
+            function()
+            if turn >= 0:
+                times.append(1e3 * (time.perf_counter() - start))
+    return [median(times) for times in taken]
