@@ -22,7 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slimwave.compression.sparse_kernels import SMALLEST, Kernel, sparse_convolution
+from slimwave.compression.sparse_kernels import (
+    SLAB,
+    SMALLEST,
+    Kernel,
+    Padding,
+    padded_convolution,
+    sparse_convolution,
+)
 
 Conv = nn.Conv2d | nn.Conv3d
 
@@ -62,10 +69,15 @@ class SparseConv(nn.Module):
         plan = self._plan(x)
         if plan is None:
             return self.dense(x)
-        padded = F.pad(x, plan.padding, mode=plan.mode) if plan.padding else x
+        if plan.images:
+            x = F.pad(x, plan.images, mode=self.dense.padding_mode)
         y = torch.empty(plan.output)
-        flat = padded.detach().contiguous().numpy().reshape(-1)
-        sparse_convolution(flat, plan.steps, y.numpy().reshape(plan.volumes), plan.kernel)
+        source = x.detach().contiguous().numpy().reshape(plan.input_volumes)
+        target = y.numpy().reshape(plan.volumes)
+        if plan.slab is None:
+            sparse_convolution(source, target, plan.kernel)
+        else:
+            padded_convolution(source, plan.zeros, np.empty(plan.slab, np.float32), target, plan.kernel)
         return y
 
     def serves(self, x: Tensor) -> bool:
@@ -95,39 +107,57 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    padding, mode
-        As `torch.nn.functional.pad` takes them; no padding is empty.
-    output, volumes
-        Shape of the output, and the same over three axes.
-    steps, kernel
+    images
+        Padding that is not by zeros, as `torch.nn.functional.pad` takes it; empty if there is none.
+    output
+        Shape of the output.
+    input_volumes, volumes
+        Shapes of the input (with its images) and of the output, over three axes.
+    zeros, slab
+        Padding by zeros, and the shape of the memory it needs, see `padded_convolution`; None without it.
+    kernel
         See `sparse_convolution`.
     """
 
-    padding: list[int]
-    mode: str
+    images: list[int]
     output: tuple[int, ...]
+    input_volumes: tuple[int, ...]
     volumes: tuple[int, ...]
-    steps: tuple[int, int, int]
+    zeros: Padding
+    slab: tuple[int, ...] | None
     kernel: Kernel
 
 
 def plan_for(layer: Conv, shape: Sequence[int]) -> Plan | None:
-    """Return the plan for inputs of this shape, or None if the output's planes are below `SMALLEST`."""
-    if len(shape) != len(layer.kernel_size) + 2:
+    """Return the plan for inputs of this shape, or None where its planes are below `SMALLEST`."""
+    axes = len(layer.kernel_size)
+    if len(shape) != axes + 2:
         return None
     spans = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     pairs = _padding(layer, spans)
     padded = [n + sum(pair) for n, pair in zip(shape[2:], pairs, strict=True)]
-    grid = tuple(n - span for n, span in zip(padded, spans, strict=True))
-    if grid[-2] < SMALLEST[0] or grid[-1] < SMALLEST[1] or min(grid) < 1:
+    grid = [n - span for n, span in zip(padded, spans, strict=True)]
+    if grid[-2] < SMALLEST[0] or min(grid[-1], shape[-1]) < SMALLEST[1] or min(grid) < 1:
         return None
-    steps = [prod(padded[axis:]) for axis in range(len(padded) + 1)]  # of a channel, and along each axis
-    output = (shape[0], layer.out_channels, *grid)
-    planes = (layer.in_channels * steps[0], steps[1] if len(grid) == 3 else 0, steps[-2])
-    flat = [nodes for pair in reversed(pairs) for nodes in pair]
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    volumes = output if len(grid) == 3 else (*output[:2], 1, *grid)
-    return Plan(flat if any(flat) else [], mode, output, volumes, planes, nonzero_places(layer, steps))
+    by_zeros = layer.padding_mode == "zeros" and any(map(any, pairs))
+    zeros = [(0, 0)] * (3 - axes) + (pairs if by_zeros else [(0, 0)] * axes)
+    present = list(shape[2:]) if by_zeros else padded
+    slab = [1] * (3 - axes) + [span + 1 for span in spans[:-2]] + [SLAB + spans[-2], padded[-1]]
+    lines = slab[3 - axes :] if by_zeros else padded
+    return Plan(
+        images=[] if by_zeros or padded == list(shape[2:]) else [n for pair in reversed(pairs) for n in pair],
+        output=(shape[0], layer.out_channels, *grid),
+        input_volumes=_volumes(shape[0], layer.in_channels, present),
+        volumes=_volumes(shape[0], layer.out_channels, grid),
+        zeros=(zeros[0], zeros[1], zeros[2]),
+        slab=(layer.in_channels, *slab) if by_zeros else None,
+        kernel=nonzero_places(layer, [prod(lines[axis:]) for axis in range(axes + 1)]),
+    )
+
+
+def _volumes(batch: int, channels: int, grid: Sequence[int]) -> tuple[int, ...]:
+    """Shape over three axes, the first of length 1 where there are two."""
+    return (batch, channels, *[1] * (3 - len(grid)), *grid)
 
 
 def _padding(layer: Conv, spans: Sequence[int]) -> list[tuple[int, int]]:

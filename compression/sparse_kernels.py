@@ -29,6 +29,7 @@ Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
 Kernel = tuple[Places, Places, Floats, Floats]
 Pair = tuple[int, int]
+Padding = tuple[Pair, Pair, Pair]
 F = TypeVar("F", bound=Callable[..., Any])
 
 LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
@@ -40,6 +41,9 @@ NARROW = (8, 1)
 
 SMALLEST = (NARROW[0], NARROW[1] * LANES)
 """Fewest rows and columns of an output plane."""
+
+SLAB = 16
+"""Rows of a padded output that are computed together."""
 
 
 def _tile(rows: int, registers: int) -> Any:
@@ -106,6 +110,24 @@ class _Tile:
         return builder.shuffle_vector(single, empty, order)
 
 
+def _register_copy(_typing, y, _y_place, x, _x_place):  # type: ignore[no-untyped-def]
+    """Copy one register from x[x_place …] to y[y_place …]; a loop over numbers takes four times as long."""
+
+    def instructions(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        data = [context.make_array(signature.args[n])(context, builder, values[n]).data for n in (0, 2)]
+        vector = ir.VectorType(ir.FloatType(), LANES).as_pointer()
+        places = (values[1], values[3])
+        target, source = (
+            builder.bitcast(builder.gep(array, [place]), vector)
+            for array, place in zip(data, places, strict=True)
+        )
+        builder.store(builder.load(source, align=4), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, x, types.int64), instructions
+
+
+_copy: Any = intrinsic(_register_copy)
 _wide_tile, _narrow_tile = _tile(*WIDE), _tile(*NARROW)
 
 
@@ -155,27 +177,81 @@ def _narrow_columns(
 
 
 @compiled
-def sparse_convolution(x: Floats, x_steps: tuple[int, int, int], y: Floats, kernel: Kernel) -> None:
-    """Convolve a padded input with a sparse kernel, on one core.
+def _fill_slab(x: Floats, n: int, t: int, top: int, zeros: Padding, slab: Floats) -> None:
+    """Copy the part of sample n that rows `top` … of plane t of the output need, with zeros around it.
+
+    `slab` has shape (channels, planes, rows, columns): the extent of the kernel along the first axis, some
+    rows more than its extent along the second, and whole padded lines.
+    """
+    channels, depth, height, width = x.shape[1:]
+    source, target = x.ravel(), slab.ravel()
+    left, columns = zeros[2][0], slab.shape[3]
+    for channel in range(channels):
+        for k in range(slab.shape[1]):
+            plane = t + k - zeros[0][0]
+            for i in range(slab.shape[2]):
+                row = top + i - zeros[1][0]
+                line = ((channel * slab.shape[1] + k) * slab.shape[2] + i) * columns
+                if 0 <= plane < depth and 0 <= row < height:
+                    start = (((n * channels + channel) * depth + plane) * height + row) * width
+                    target[line : line + left] = 0
+                    for j in range(0, width, LANES):
+                        step = min(j, width - LANES)
+                        _copy(target, line + left + step, source, start + step)
+                    target[line + left + width : line + columns] = 0
+                else:
+                    target[line : line + columns] = 0
+
+
+@compiled
+def sparse_convolution(x: Floats, y: Floats, kernel: Kernel) -> None:
+    """Convolve without padding, with a sparse kernel, on one core.
 
     Parameters
     ----------
     x
-        Padded input, flat.
-    x_steps
-        Steps in x from one sample, one plane along the first of three axes, and one row to the next.
+        Input, shape (batch, channels, depth, height, width), contiguous; depth 1 for two axes.
     y
-        Output, shape (batch, channels, depth, height, width), contiguous; height and width at least
-        `SMALLEST`, depth 1 for two axes. Filled.
+        Output, of such a shape too; height and width at least `SMALLEST`. Filled.
     kernel
         (starts, places, values, bias): output channel o has the weights `values[starts[o] : starts[o + 1]]`.
-        They belong to these `places` in x for the first output pixel; bias has shape (channels,).
+        They belong to these `places` in a sample, for the first output pixel; bias has shape (channels,).
     """
     batch, channels, depth, height, width = y.shape
-    flat, plane, wide = y.ravel(), height * width, width - width % (4 * LANES)
-    pitch = (x_steps[2], width)
+    source, target = x.ravel(), y.ravel()
+    plane, wide = height * width, width - width % (4 * LANES)
+    pitch = (x.shape[4], width)
     for n in range(batch):
         for t in range(depth):
-            corner = (n * x_steps[0] + t * x_steps[1], (n * channels * depth + t) * plane)
-            _wide_columns(x, flat, corner, pitch, depth * plane, (height, wide), kernel)
-            _narrow_columns(x, flat, corner, pitch, depth * plane, (height, width), wide, kernel)
+            corner = n * x[0].size + t * x.shape[3] * x.shape[4], (n * channels * depth + t) * plane
+            _wide_columns(source, target, corner, pitch, depth * plane, (height, wide), kernel)
+            _narrow_columns(source, target, corner, pitch, depth * plane, (height, width), wide, kernel)
+
+
+@compiled
+def padded_convolution(x: Floats, zeros: Padding, slab: Floats, y: Floats, kernel: Kernel) -> None:
+    """Convolve with zeros around the input; as `sparse_convolution` but for what follows.
+
+    A padded copy of a whole input would cost as much time as a very sparse kernel, so a few rows at a time
+    are copied into a slab that stays in the cache.
+
+    Parameters
+    ----------
+    zeros
+        Zeros to add before and after each of the last three axes.
+    slab
+        Memory to work in, see `_fill_slab`; the `places` of the kernel are places in it.
+    """
+    batch, channels, depth, height, width = y.shape
+    flat, target = slab.ravel(), y.ravel()
+    plane, wide = height * width, width - width % (4 * LANES)
+    pitch = (slab.shape[3], width)
+    for n in range(batch):
+        for t in range(depth):
+            for start in range(0, height, SLAB):
+                top = min(start, height - SMALLEST[0])
+                rows = min(SLAB, height - top)
+                _fill_slab(x, n, t, top, zeros, slab)
+                corner = 0, (n * channels * depth + t) * plane + top * width
+                _wide_columns(flat, target, corner, pitch, depth * plane, (rows, wide), kernel)
+                _narrow_columns(flat, target, corner, pitch, depth * plane, (rows, width), wide, kernel)
