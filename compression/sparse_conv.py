@@ -1,9 +1,9 @@
 """Convolution layers that skip their zeros: pruned weights become time saved.
 
-`SparseConv` wraps a trained `Conv2d` or `Conv3d` and computes the same output with the compiled loop of
-`sparse_kernels`, whose cost is proportional to the nonzero weights. It is for inference on one CPU core:
-where gradients are wanted, on a GPU, in other types than float32, or while a model is exported, the wrapped
-layer computes as ever.
+`SparseConv` wraps a trained dense or one-way layer and computes the same output with the compiled loops of
+`sparse_kernels`, whose cost is proportional to the nonzero weights. The factors of a one-way layer run as one
+chain, without a trip to memory between them. It is for inference on one CPU core: where gradients are wanted,
+on a GPU, in other types than float32, or while a model is exported, the wrapped layer computes as ever.
 
 >>> layer = nn.Conv2d(8, 8, 3)
 >>> with torch.no_grad():
@@ -22,160 +22,176 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slimwave.compression.dense import DenseConv2d, DenseConv3d
+from slimwave.compression.factored import Conv
+from slimwave.compression.one_way import OneWayConv
 from slimwave.compression.sparse_kernels import (
     SLAB,
     SMALLEST,
     Kernel,
-    Padding,
-    padded_convolution,
+    Pair,
+    sparse_chain,
     sparse_convolution,
 )
 
-Conv = nn.Conv2d | nn.Conv3d
+PLAIN = (nn.Conv2d, nn.Conv3d, DenseConv2d, DenseConv3d)
 
 
 class SparseConv(nn.Module):
-    """A convolution of 2 or 3 axes that multiplies by its nonzero weights only.
+    """A convolution that multiplies by its nonzero weights only.
 
     Parameters
     ----------
-    dense
-        The layer whose weights are used, any kernel size, dilation, padding and number of groups; it stays
-        the owner of its parameters, and changes to them are seen.
+    layer
+        The layer whose weights are used; it stays their owner, and changes to them are seen. A dense
+        convolution over 2 or 3 axes with any kernel size, dilation, padding and number of groups, or a
+        one-way convolution over 2 axes.
 
     Shapes
     ------
-    input `(batch, C_in, *grid)`, output `(batch, C_out, *grid')`, as for the dense layer.
+    input `(batch, C_in, *grid)`, output `(batch, C_out, *grid')`, as for the layer itself.
 
     Raises
     ------
     ValueError
-        For a stride, which breaks the regular pattern of the loop, and for layers that are not plain
-        convolutions over 2 or 3 axes.
+        For a stride, which breaks the regular pattern of the loops, and for all other layers.
     """
 
-    def __init__(self, dense: Conv) -> None:
+    def __init__(self, layer: Conv | OneWayConv) -> None:
         super().__init__()
-        if type(dense) not in (nn.Conv2d, nn.Conv3d):
-            raise ValueError(f"dense: expected a Conv2d or Conv3d, got {type(dense).__name__}")
-        if set(dense.stride) != {1}:
-            raise ValueError(f"dense: expected stride 1, got {tuple(dense.stride)}; leave this layer dense")
-        self.dense = dense
+        stages = stages_of(layer)
+        self.layer = layer
+        self._parameters_used = [stage._parameters for stage in stages]
         self._plans: dict[torch.Size, Plan | None] = {}
-        self._planned: tuple[object, ...] = ()
+        self._planned: list[tuple[int, int]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x: (batch, C_in, *grid)`."""
         plan = self._plan(x)
         if plan is None:
-            return self.dense(x)
+            return self.layer(x)
         if plan.images:
-            x = F.pad(x, plan.images, mode=self.dense.padding_mode)
-        y = torch.empty(plan.output)
-        source = x.detach().contiguous().numpy().reshape(plan.input_volumes)
-        target = y.numpy().reshape(plan.volumes)
-        if plan.slab is None:
-            sparse_convolution(source, target, plan.kernel)
+            x = F.pad(x, plan.images, mode=plan.mode)
+        source, y = x.detach().contiguous().numpy(), torch.empty(plan.output)
+        if plan.slabs:
+            slabs = tuple(np.empty(shape, np.float32) for shape in plan.slabs)
+            sparse_chain(source, plan.zeros, slabs, y.numpy(), plan.kernels)
         else:
-            padded_convolution(source, plan.zeros, np.empty(plan.slab, np.float32), target, plan.kernel)
+            volumes = y.numpy().reshape(_volumes(y.shape))
+            sparse_convolution(source.reshape(_volumes(x.shape)), volumes, plan.kernels[0])
         return y
 
     def serves(self, x: Tensor) -> bool:
-        """Whether the sparse loop takes this input here and now; otherwise the dense layer does."""
+        """Whether the sparse loops take this input here and now; otherwise the layer itself does."""
         return self._plan(x) is not None
 
     def _plan(self, x: Tensor) -> "Plan | None":
-        own = self._modules["dense"]._parameters  # type: ignore[union-attr]  # as self.dense.weight, 5 µs sooner
-        weight, bias = own["weight"], own["bias"]
-        assert weight is not None
-        if not (x.is_cpu and x.dtype is weight.dtype is torch.float32) or type(x) is not Tensor:
+        weights = [w for own in self._parameters_used for w in own.values() if w is not None]
+        if type(x) is not Tensor or any(not t.is_cpu or t.dtype is not torch.float32 for t in (x, *weights)):
             return None
-        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights)):
             return None
         if torch.compiler.is_compiling():
             return None
-        state = (id(weight), weight._version, id(bias), None if bias is None else bias._version)
+        state = [(id(w), w._version) for w in weights]
         if state != self._planned:
             self._plans, self._planned = {}, state
         if x.shape not in self._plans:
-            self._plans[x.shape] = plan_for(self.dense, x.shape)
+            self._plans[x.shape] = plan_for(self.layer, x.shape)
         return self._plans[x.shape]
 
 
 class Plan(NamedTuple):
-    """All that the sparse loop needs besides the input, for inputs of one shape.
+    """All that the sparse loops need besides the input, for inputs of one shape.
 
     Attributes
     ----------
-    images
-        Padding that is not by zeros, as `torch.nn.functional.pad` takes it; empty if there is none.
+    images, mode
+        Padding that the loops do not do, as `torch.nn.functional.pad` takes it; empty if there is none.
     output
         Shape of the output.
-    input_volumes, volumes
-        Shapes of the input (with its images) and of the output, over three axes.
-    zeros, slab
-        Padding by zeros, and the shape of the memory it needs, see `padded_convolution`; None without it.
-    kernel
-        See `sparse_convolution`.
+    zeros, slabs
+        Padding by zeros, and the shapes of the memory in between, see `sparse_chain`; without slabs it is a
+        `sparse_convolution`.
+    kernels
+        One for each stage.
     """
 
     images: list[int]
+    mode: str
     output: tuple[int, ...]
-    input_volumes: tuple[int, ...]
-    volumes: tuple[int, ...]
-    zeros: Padding
-    slab: tuple[int, ...] | None
-    kernel: Kernel
+    zeros: Pair
+    slabs: list[tuple[int, int, int]]
+    kernels: tuple[Kernel, ...]
 
 
-def plan_for(layer: Conv, shape: Sequence[int]) -> Plan | None:
-    """Return the plan for inputs of this shape, or None where its planes are below `SMALLEST`."""
-    axes = len(layer.kernel_size)
+def stages_of(layer: nn.Module) -> list[Conv]:
+    """Return the convolutions that a layer applies one after the other; ValueError if it cannot be served."""
+    if type(layer) in PLAIN:
+        stages = [layer]
+    elif isinstance(layer, OneWayConv) and layer.shape.axes == 2:
+        stages = [layer.mix_in, *layer.axis_filters, layer.mix_out]
+    else:
+        kind = type(layer).__name__
+        raise ValueError(f"layer: expected a plain convolution, or a one-way one over 2 axes, got {kind}")
+    convolutions = [stage for stage in stages if isinstance(stage, nn.Conv2d | nn.Conv3d)]
+    if any(set(stage.stride) != {1} for stage in convolutions):
+        raise ValueError("layer: expected stride 1; leave this layer as it is")
+    return convolutions
+
+
+def plan_for(layer: Conv | OneWayConv, shape: Sequence[int]) -> Plan | None:
+    """Return the plan for inputs of this shape, or None for planes below `SMALLEST`."""
+    stages = stages_of(layer)
+    axes = len(stages[0].kernel_size)
     if len(shape) != axes + 2:
         return None
-    spans = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    pairs = _padding(layer, spans)
-    padded = [n + sum(pair) for n, pair in zip(shape[2:], pairs, strict=True)]
-    grid = [n - span for n, span in zip(padded, spans, strict=True)]
-    if grid[-2] < SMALLEST[0] or min(grid[-1], shape[-1]) < SMALLEST[1] or min(grid) < 1:
+    spans = [[d * (k - 1) for d, k in zip(s.dilation, s.kernel_size, strict=True)] for s in stages]
+    pairs = [_padding(layer, axis, sum(span[axis] for span in spans)) for axis in range(axes)]
+    grids = [[n + sum(pair) for n, pair in zip(shape[2:], pairs, strict=True)]]
+    for span in spans:
+        grids.append([n - s for n, s in zip(grids[-1], span, strict=True)])
+    if grids[-1][-2] < SMALLEST[0] or min(grids[-1][-1], shape[-1]) < SMALLEST[1] or min(grids[-1]) < 1:
         return None
-    by_zeros = layer.padding_mode == "zeros" and any(map(any, pairs))
-    zeros = [(0, 0)] * (3 - axes) + (pairs if by_zeros else [(0, 0)] * axes)
-    present = list(shape[2:]) if by_zeros else padded
-    slab = [1] * (3 - axes) + [span + 1 for span in spans[:-2]] + [SLAB + spans[-2], padded[-1]]
-    lines = slab[3 - axes :] if by_zeros else padded
-    return Plan(
-        images=[] if by_zeros or padded == list(shape[2:]) else [n for pair in reversed(pairs) for n in pair],
-        output=(shape[0], layer.out_channels, *grid),
-        input_volumes=_volumes(shape[0], layer.in_channels, present),
-        volumes=_volumes(shape[0], layer.out_channels, grid),
-        zeros=(zeros[0], zeros[1], zeros[2]),
-        slab=(layer.in_channels, *slab) if by_zeros else None,
-        kernel=nonzero_places(layer, [prod(lines[axis:]) for axis in range(axes + 1)]),
-    )
+    output = (shape[0], stages[-1].out_channels, *grids[-1])
+    mode = stages[0].padding_mode
+    by_loops = axes == 2 and mode == "zeros" and all(before == after for before, after in pairs)
+    if len(stages) == 1 and (not by_loops or not any(map(any, pairs))):
+        images = [nodes for pair in reversed(pairs) for nodes in pair] if any(map(any, pairs)) else []
+        kernel = nonzero_places(stages[0], grids[0])
+        return Plan(images, "constant" if mode == "zeros" else mode, output, (0, 0), [], (kernel,))
+    images = [] if by_loops else [nodes for pair in reversed(pairs) for nodes in pair]
+    zeros = (pairs[0][0], pairs[1][0]) if by_loops else (0, 0)
+    slabs = [
+        (stage.in_channels, SLAB + grid[0] - grids[-1][0], grid[1])
+        for stage, grid in zip(stages, grids[:-1], strict=True)
+    ]
+    kernels = tuple(nonzero_places(stage, slab[1:]) for stage, slab in zip(stages, slabs, strict=True))
+    return Plan(images, mode, output, zeros, slabs, kernels)
 
 
-def _volumes(batch: int, channels: int, grid: Sequence[int]) -> tuple[int, ...]:
+def _padding(layer: Conv | OneWayConv, axis: int, span: int) -> Pair:
+    """Nodes that a layer adds before and after an axis along which its kernels span so many cells."""
+    padding = layer.shape.cells if isinstance(layer, OneWayConv) else layer.padding
+    if isinstance(padding, str):
+        return (span // 2, span - span // 2) if padding == "same" else (0, 0)
+    return padding[axis], padding[axis]
+
+
+def _volumes(shape: Sequence[int]) -> tuple[int, ...]:
     """Shape over three axes, the first of length 1 where there are two."""
-    return (batch, channels, *[1] * (3 - len(grid)), *grid)
+    return (*shape[:2], *[1] * (5 - len(shape)), *shape[2:])
 
 
-def _padding(layer: Conv, spans: Sequence[int]) -> list[tuple[int, int]]:
-    """Nodes to add before and after each axis."""
-    if isinstance(layer.padding, str):
-        same = layer.padding == "same"
-        return [(span // 2, span - span // 2) if same else (0, 0) for span in spans]
-    return [(p, p) for p in layer.padding]
-
-
-def nonzero_places(layer: Conv, steps: Sequence[int]) -> Kernel:
+def nonzero_places(layer: Conv, grid: Sequence[int]) -> Kernel:
     """Return the nonzero weights of a layer as (starts, places, values, bias), see `sparse_convolution`.
 
     Parameters
     ----------
-    steps
-        Steps in the padded input from one channel, and one node along each axis, to the next.
+    grid
+        Nodes of its (padded) input along each axis.
     """
+    steps = [prod(grid[axis:]) for axis in range(len(grid) + 1)]  # of a channel, and along each axis
     weight = layer.weight.detach().numpy()
     out, channel, *taps = np.nonzero(weight)
     group = out // (layer.out_channels // layer.groups)

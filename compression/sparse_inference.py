@@ -23,9 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimwave.compression.factored import Conv
+from slimwave.compression.one_way import OneWayConv
 from slimwave.compression.rewriting import replace_modules
-from slimwave.compression.sparse_conv import Conv, SparseConv
+from slimwave.compression.sparse_conv import SparseConv
 
+Layer = Conv | OneWayConv
 ROUNDS = 15
 WARM_UP = 3
 
@@ -84,7 +87,7 @@ def sparse_inference(model: nn.Module, *inputs: Any) -> tuple[nn.Module, SparseR
         If the model has no convolution over 2 or 3 axes, or the call reaches none.
     """
     model = copy.deepcopy(model).eval()
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
+    layers = _layers(model)
     if not layers:
         raise ValueError("model: found no convolution over 2 or 3 axes")
     seen = _inputs_of(layers, model, inputs)
@@ -100,7 +103,15 @@ def sparse_inference(model: nn.Module, *inputs: Any) -> tuple[nn.Module, SparseR
     return replace_modules(model, replacements), SparseReport(tuple(choices))
 
 
-def _inputs_of(layers: dict[str, Conv], model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
+def _layers(model: nn.Module) -> dict[str, Layer]:
+    """Return the one-way layers that can be served whole, and the other convolutions."""
+    whole = {n: m for n, m in model.named_modules() if isinstance(m, OneWayConv) and m.shape.axes == 2}
+    inside = {stage for layer in whole.values() for stage in layer.modules()}
+    plain = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
+    return whole | {n: m for n, m in plain.items() if m not in inside}
+
+
+def _inputs_of(layers: dict[str, Layer], model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
     """Call the model once and note what each layer gets."""
     seen: dict[str, Tensor] = {}
 
@@ -118,8 +129,9 @@ def _inputs_of(layers: dict[str, Conv], model: nn.Module, inputs: tuple[Any, ...
 
 
 @torch.no_grad()
-def _choose(name: str, layer: Conv, x: Tensor | None) -> tuple[LayerChoice, SparseConv | None]:
-    density = float((layer.weight != 0).float().mean())
+def _choose(name: str, layer: Layer, x: Tensor | None) -> tuple[LayerChoice, SparseConv | None]:
+    weights = torch.cat([w.flatten() for w in layer.parameters() if w.dim() > 1])
+    density = float((weights != 0).float().mean())
     if x is None:
         return LayerChoice(name, density, None, None, False, "the call does not reach it"), None
     try:

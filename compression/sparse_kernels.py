@@ -29,7 +29,6 @@ Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
 Kernel = tuple[Places, Places, Floats, Floats]
 Pair = tuple[int, int]
-Padding = tuple[Pair, Pair, Pair]
 F = TypeVar("F", bound=Callable[..., Any])
 
 LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
@@ -43,7 +42,7 @@ SMALLEST = (NARROW[0], NARROW[1] * LANES)
 """Fewest rows and columns of an output plane."""
 
 SLAB = 16
-"""Rows of a padded output that are computed together."""
+"""Rows of the output that go through a chain of kernels together."""
 
 
 def _tile(rows: int, registers: int) -> Any:
@@ -177,30 +176,32 @@ def _narrow_columns(
 
 
 @compiled
-def _fill_slab(x: Floats, n: int, t: int, top: int, zeros: Padding, slab: Floats) -> None:
-    """Copy the part of sample n that rows `top` … of plane t of the output need, with zeros around it.
+def _stage(slab: Floats, y: Floats, corner: Pair, plane: int, size: Pair, kernel: Kernel) -> None:
+    """Convolve a slab; see `_wide_columns`."""
+    rows, columns = size
+    wide, pitch, x = columns - columns % (4 * LANES), (slab.shape[2], columns), slab.ravel()
+    _wide_columns(x, y, corner, pitch, plane, (rows, wide), kernel)
+    _narrow_columns(x, y, corner, pitch, plane, size, wide, kernel)
 
-    `slab` has shape (channels, planes, rows, columns): the extent of the kernel along the first axis, some
-    rows more than its extent along the second, and whole padded lines.
-    """
-    channels, depth, height, width = x.shape[1:]
+
+@compiled
+def _fill_slab(x: Floats, n: int, top: int, zeros: Pair, slab: Floats) -> None:
+    """Copy what the output rows from `top` on need of sample n, with zeros around it."""
+    channels, height, width = x.shape[1:]
+    rows, columns = slab.shape[1:]
     source, target = x.ravel(), slab.ravel()
-    left, columns = zeros[2][0], slab.shape[3]
     for channel in range(channels):
-        for k in range(slab.shape[1]):
-            plane = t + k - zeros[0][0]
-            for i in range(slab.shape[2]):
-                row = top + i - zeros[1][0]
-                line = ((channel * slab.shape[1] + k) * slab.shape[2] + i) * columns
-                if 0 <= plane < depth and 0 <= row < height:
-                    start = (((n * channels + channel) * depth + plane) * height + row) * width
-                    target[line : line + left] = 0
-                    for j in range(0, width, LANES):
-                        step = min(j, width - LANES)
-                        _copy(target, line + left + step, source, start + step)
-                    target[line + left + width : line + columns] = 0
-                else:
-                    target[line : line + columns] = 0
+        for i in range(rows):
+            row, line = top + i - zeros[0], (channel * rows + i) * columns
+            if 0 <= row < height:
+                first = ((n * channels + channel) * height + row) * width
+                target[line : line + zeros[1]] = 0
+                for j in range(0, width, LANES):
+                    step = min(j, width - LANES)
+                    _copy(target, line + zeros[1] + step, source, first + step)
+                target[line + zeros[1] + width : line + columns] = 0
+            else:
+                target[line : line + columns] = 0
 
 
 @compiled
@@ -229,29 +230,37 @@ def sparse_convolution(x: Floats, y: Floats, kernel: Kernel) -> None:
 
 
 @compiled
-def padded_convolution(x: Floats, zeros: Padding, slab: Floats, y: Floats, kernel: Kernel) -> None:
-    """Convolve with zeros around the input; as `sparse_convolution` but for what follows.
+def sparse_chain(
+    x: Floats, zeros: Pair, slabs: tuple[Floats, ...], y: Floats, kernels: tuple[Kernel, ...]
+) -> None:
+    """Pad with zeros, then convolve with one sparse kernel after the other, on one core, over two axes.
 
-    A padded copy of a whole input would cost as much time as a very sparse kernel, so a few rows at a time
-    are copied into a slab that stays in the cache.
+    A few rows go through the whole chain before the next ones, so that all that lies between input and
+    output stays in the cache. For a very sparse kernel a padded copy alone would double the time.
 
     Parameters
     ----------
+    x, y
+        Input and output, shape (batch, channels, height, width), contiguous.
     zeros
-        Zeros to add before and after each of the last three axes.
-    slab
-        Memory to work in, see `_fill_slab`; the `places` of the kernel are places in it.
+        Zeros to add on either side of the two axes.
+    slabs
+        Memory to work in: for the input of each kernel an array (channels, rows, columns), with as many rows
+        as `SLAB` rows of the output need.
+    kernels
+        See `sparse_convolution`; their `places` are places in the slab.
     """
-    batch, channels, depth, height, width = y.shape
-    flat, target = slab.ravel(), y.ravel()
-    plane, wide = height * width, width - width % (4 * LANES)
-    pitch = (slab.shape[3], width)
-    for n in range(batch):
-        for t in range(depth):
-            for start in range(0, height, SLAB):
-                top = min(start, height - SMALLEST[0])
-                rows = min(SLAB, height - top)
-                _fill_slab(x, n, t, top, zeros, slab)
-                corner = 0, (n * channels * depth + t) * plane + top * width
-                _wide_columns(flat, target, corner, pitch, depth * plane, (rows, wide), kernel)
-                _narrow_columns(flat, target, corner, pitch, depth * plane, (rows, width), wide, kernel)
+    channels, height, width = y.shape[1:]
+    target = y.ravel()
+    for n in range(len(y)):
+        for start in range(0, height, SLAB):
+            top = min(start, height - SMALLEST[0])
+            spare = SLAB - min(SLAB, height - top)
+            _fill_slab(x, n, top, zeros, slabs[0])
+            for stage in range(len(kernels) - 1):
+                _, rows, columns = slabs[stage + 1].shape
+                size, origin = (rows - spare, columns), (0, 0)
+                _stage(slabs[stage], slabs[stage + 1].ravel(), origin, rows * columns, size, kernels[stage])
+            corner = 0, n * channels * height * width + top * width
+            size = (SLAB - spare, width)
+            _stage(slabs[len(kernels) - 1], target, corner, height * width, size, kernels[len(kernels) - 1])
