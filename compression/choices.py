@@ -12,3 +12,11 @@ FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 RANKED_FORMATS: tuple[FormatName, ...] = ("cp", "separable", "tucker")
 """The formats that need a rank, see :mod:`slimwave.compression.ranks`."""
+
+ScopeName = Literal["global", "layer", "neuron", "term", "channel"]
+SCOPES: tuple[ScopeName, ...] = get_args(ScopeName)
+"""What is measured and pruned together, see :mod:`slimwave.compression.scopes`."""
+
+ScheduleName = Literal["sap", "lottery", "oneshot"]
+SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
+"""How many go in a round, and by which magnitudes, see :mod:`slimwave.compression.schedules`."""

@@ -110,6 +110,11 @@ class OneWayConv(FactoredConv):
         norms = [vectors.to(torch.float64).norm(dim=1) for vectors in self.term_vectors()]
         return torch.stack(norms).prod(dim=0)
 
+    def term_axes(self) -> list[tuple[str, int]]:
+        """Return the name of every factor's weight and the axis of it that counts the terms."""
+        filters = [f"axis_filters.{j}.weight" for j in range(len(self.axis_filters))]
+        return [("mix_in.weight", 0), *((name, 0) for name in filters), ("mix_out.weight", 1)]
+
     def with_terms(self, terms: Tensor, rank: int) -> "OneWayConv":
         """Return a copy that holds the terms `terms` (indices) of this layer and zero terms up to `rank`."""
         layer = copy.deepcopy(self)

@@ -1,10 +1,14 @@
 """Which parameters are weights: chosen by the role they play, not by a name that contains "weight".
 
-The weights of convolutions and linear layers count, and so do the factors of `OneWayConv` (they live in
-convolutions of its own); biases, norms and frozen stencils do not.
+The weights of convolutions and linear layers count, and so do the factors of compressed layers; biases,
+norms and frozen stencils do not.  A module that uses weights functionally, without a torch layer of their
+own, names them in an attribute `weight_names`, as `OuterConv` does:
+
+    class Wave(nn.Module):
+        weight_names = ("stencil",)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -48,7 +52,7 @@ def select(names: Sequence[str], include: Sequence[str] | None, exclude: Sequenc
 def prunable_parameters(
     model: nn.Module, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None
 ) -> dict[str, nn.Parameter]:
-    """Return the trainable weights of the model's convolutions and linear layers, by name.
+    """Return the trainable weights of the model, by name.
 
     Parameters
     ----------
@@ -63,13 +67,7 @@ def prunable_parameters(
         parameters (`torch.nn.utils.parametrize`) and so cannot be masked.
     """
     weights: dict[str, nn.Parameter] = {}
-    for prefix, module in model.named_modules():
-        if not isinstance(module, WEIGHTED):
-            continue
-        name = f"{prefix}.weight" if prefix else "weight"
-        weight = module._parameters.get("weight")
-        if weight is None:
-            raise ValueError(f"{name} is computed from other parameters; remove its parametrization first")
+    for name, weight in _named_weights(model):
         if weight.requires_grad and not any(weight is known for known in weights.values()):
             weights[name] = weight
     chosen = select(list(weights), include, exclude)
@@ -78,3 +76,16 @@ def prunable_parameters(
             "model: found no trainable convolution or linear weight to prune; check include and exclude"
         )
     return {name: weights[name] for name in chosen}
+
+
+def _named_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    for prefix, module in model.named_modules():
+        own = ("weight",) if isinstance(module, WEIGHTED) else tuple(getattr(module, "weight_names", ()))
+        for leaf in own:
+            name = f"{prefix}.{leaf}" if prefix else leaf
+            weight = module._parameters.get(leaf)
+            if weight is None:
+                raise ValueError(
+                    f"{name} is computed from other parameters; remove its parametrization first"
+                )
+            yield name, weight

@@ -46,11 +46,30 @@ def test_equals_the_formula_in_fifty_digits(p: float, q: float, scale: float) ->
     assert float(pq_index(torch.from_numpy(w), p, q)) == pytest.approx(exact_index(w, p, q), abs=1e-12)
 
 
+@given(
+    logarithms=st.lists(st.floats(-300, 300), min_size=1, max_size=40),
+    zeros=st.integers(0, 5),
+    pq=st.sampled_from([*EXPONENTS, (0.05, 1.0), (0.5, 20.0), (0.05, 20.0), (0.999, 1.0)]),
+)
+def test_equals_the_formula_over_six_hundred_orders_of_magnitude(
+    logarithms: list[float], zeros: int, pq: tuple[float, float]
+) -> None:
+    w = np.concatenate([-(10.0 ** np.array(logarithms)), np.zeros(zeros)])
+    assert float(pq_index(torch.from_numpy(w), *pq)) == pytest.approx(exact_index(w, *pq), abs=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
 def test_tiny_weights_of_any_dtype_do_not_overflow(dtype: torch.dtype) -> None:
     w = (torch.rand(1000, generator=torch.Generator().manual_seed(0)) * 1e-25).to(dtype)
     expected = exact_index(w.abs().to(torch.float64).numpy(), 1.0, 2.0)
     assert float(pq_index(w, 1.0, 2.0)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8, torch.int64, torch.complex128])
+def test_every_dtype_gives_the_index_of_its_values(dtype: torch.dtype) -> None:
+    w = torch.tensor([1, -100, 3, 0, 7], dtype=dtype)
+    assert pq_index(w).dtype == torch.float64
+    assert float(pq_index(w)) == pytest.approx(exact_index(w.abs().double().numpy(), 0.5, 1.0), abs=1e-14)
 
 
 @given(weight_vectors(), exponents, st.floats(-1e200, 1e200))

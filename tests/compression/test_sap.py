@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from slimwave.compression.choices import SCHEDULES, SCOPES
 from slimwave.compression.counting import count_nonzeros
 from slimwave.compression.formats import make_conv
 from slimwave.compression.pq_index import pq_index
 from slimwave.compression.roles import prunable_parameters
 from slimwave.compression.sap import PruningWarning, SAPPruner
 
-SCOPES = ["global", "layer", "neuron"]
+WEIGHT_SCOPES = ["global", "layer", "neuron"]
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(
         parameters, 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4
@@ -106,7 +107,7 @@ def test_a_record_is_a_line_of_json() -> None:
 
 @given(
     values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, -1.0]), min_size=1, max_size=40),
-    scope=st.sampled_from(SCOPES),
+    scope=st.sampled_from(WEIGHT_SCOPES),
     eta=st.floats(0.0, 2.0),
     gamma=st.floats(0.1, 3.0),
 )
@@ -132,10 +133,11 @@ def test_ties_go_in_the_order_of_the_weights() -> None:
     assert model.weight[0].tolist() == [0.0] * record.pruned + [0.5] * record.kept
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("scope", SCOPES)
-def test_masks_are_nested_from_round_to_round(scope: str) -> None:
+def test_masks_are_nested_from_round_to_round(scope: str, schedule: str) -> None:
     model = small_cnn()
-    pruner = SAPPruner(model, eta=0.2, scope=scope)
+    pruner = SAPPruner(model, eta=0.2, scope=scope, schedule=schedule, rate=0.3)
     kept = []
     for seed in range(4):
         before = pruner.state_dict()
@@ -150,7 +152,7 @@ def test_masks_are_nested_from_round_to_round(scope: str) -> None:
 def test_the_scopes_divide_the_weights_as_they_say() -> None:
     """Of two layers, one a thousand times smaller, "global" empties the small; "layer" treats both alike."""
     pruned = {}
-    for scope in SCOPES:
+    for scope in WEIGHT_SCOPES:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(20, 20, bias=False), nn.Linear(20, 20, bias=False))
         with torch.no_grad():
@@ -174,13 +176,14 @@ def _row(seed: int, row: int) -> nn.Linear:
     return layer
 
 
+@pytest.mark.parametrize("scope", ["global", "term", "channel"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_zeros_stay_zero_under_any_optimizer(optimizer: str) -> None:
+def test_zeros_stay_zero_under_any_optimizer(optimizer: str, scope: str) -> None:
     """The optimizer's momentum was built up before pruning and would revive the zeros."""
     model = small_cnn()
     steps = OPTIMIZERS[optimizer](model.parameters())
     train(model, steps)
-    pruner = SAPPruner(model, eta=0.3)
+    pruner = SAPPruner(model, eta=0.3, scope=scope)
     pruner.prune_step()
     with pruner.attach(steps):
         train(model, steps)
@@ -331,7 +334,11 @@ def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
         ({"eta": -0.1}, "eta: expected a finite number of at least 0, got -0.1"),
         ({"gamma": 0.0}, "gamma: expected a finite number above 0"),
         ({"gamma": math.nan}, "gamma: expected a finite number above 0"),
-        ({"scope": "channel"}, "scope: expected one of global, layer, neuron, got 'channel'"),
+        ({"scope": "block"}, "scope: expected one of global, layer, neuron, term, channel, got 'block'"),
+        ({"schedule": "cubic"}, "schedule: expected one of sap, lottery, oneshot, got 'cubic'"),
+        ({"rate": 1.0}, "rate: expected a share between 0 and 1, got 1.0"),
+        ({"scope": "term", "exclude": ["3"]}, "found no terms to prune; scope 'term' needs one-way layers"),
+        ({"scope": "channel", "include": ["3"]}, "include: '3' matches none of the layers; known are 0, 5"),
         ({"include": ["9.*"]}, r"include: '9\.\*' matches none of the layers; known are 0\.weight"),
         ({"exclude": ["*"]}, "found no trainable convolution or linear weight"),
     ],
