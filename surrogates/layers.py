@@ -2,8 +2,9 @@
 
 from torch import nn
 
-from slimwave.compression.arguments import full_rank
-from slimwave.compression.formats import make_conv
+from slimwave.compression.choices import RANKED_FORMATS
+from slimwave.compression.formats import format_class, make_conv
+from slimwave.compression.shapes import ConvShape
 from slimwave.surrogates.network_shapes import NetworkShape
 
 
@@ -20,7 +21,10 @@ def network_conv(
     ValueError
         If the rank is above the full rank of a kernel between hidden layers.
     """
-    terms = shape.terms(max(in_channels, out_channels))
-    if terms is not None and min(in_channels, out_channels) < shape.width:
-        terms = min(terms, full_rank(in_channels, out_channels, (kernel_size,) * axes))
-    return make_conv(shape.conv, in_channels, out_channels, kernel_size, rank=terms, axes=axes, bias=bias)
+    rank = shape.rank
+    if rank is None and shape.conv in RANKED_FORMATS:
+        rank = 1.0
+    if isinstance(rank, int) and min(in_channels, out_channels) < shape.width:
+        conv = ConvShape.of(in_channels, out_channels, kernel_size, axes=axes, bias=bias)
+        rank = min(rank, format_class(shape.conv, axes).full_rank(conv))
+    return make_conv(shape.conv, in_channels, out_channels, kernel_size, rank=rank, axes=axes, bias=bias)

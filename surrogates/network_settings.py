@@ -11,7 +11,9 @@ import difflib
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from slimwave.surrogates.network_shapes import SHAPES, Activation, Conv, NetworkShape, Rank
+from slimwave.compression.choices import FormatName
+from slimwave.compression.ranks import Rank
+from slimwave.surrogates.network_shapes import SHAPES, Activation, NetworkShape
 
 Shape = TypeVar("Shape", bound=NetworkShape)
 
@@ -23,27 +25,29 @@ class NetworkConfig:
     Parameters
     ----------
     name
-        Which network: residual_cnn.
+        ``residual_cnn``: the full CNN of comparisons. ``gated_linear``: linear in the state (u, v) as the
+        wave equation is, nonlinear in the medium only.
     width
-        Channels of every hidden layer (default 16).
+        Channels of a hidden layer (default 16).
     conv
-        ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a vector.
+        Format of the convolutions. ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a
+        vector. Others: ``"separable"``, ``"outer"``, ``"depthwise"``, ``"tucker"``.
     rank
-        Rank terms per convolution for ``conv="cp"``: a number such as 16, or a share of the channels such as
-        0.5; None means as many as channels.
+        Terms per convolution for ``cp``, ``separable`` and ``tucker``: a number such as 16, a share of the
+        channels such as 0.5, or a ratio such as 8x (dense weights over kept ones); default: as many as
+        channels.
     depth
-        Number of k × k convolutions (residual_cnn: 3).
+        Number of k × k convolutions (residual_cnn, gated_linear: 3).
     kernel_size
-        Odd kernel length k along each axis (5).
+        Odd kernel length k along each axis (residual_cnn, gated_linear: 5).
     activation
-        ``"none"``: linear in the state (u, v) as the wave equation is, nonlinear in the medium only.
-        ``"gelu"``: the classical CNN. (residual_cnn: none)
+        ``"gelu"``, or ``"none"`` for a network that is linear in the state (residual_cnn: none).
     """
 
     name: str = "residual_cnn"
     width: int | None = None
-    conv: Conv = "dense"
-    rank: Rank = None
+    conv: FormatName = "dense"
+    rank: Rank | None = None
     depth: int | None = None
     kernel_size: int | None = None
     activation: Activation | None = None

@@ -7,10 +7,10 @@ flags side by side; the classes here say which of them a network knows, and are 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from slimwave.compression.choices import FORMATS, RANKED_FORMATS, FormatName
+from slimwave.compression.ranks import Rank, check_rank_form
 from slimwave.data.ranges import require_at_least
 
-Conv = Literal["dense", "cp"]
-Rank = int | float | None
 Activation = Literal["none", "gelu"]
 
 MOST_CHANNELS, MOST_LAYERS = 10_000, 1000
@@ -27,44 +27,30 @@ class NetworkShape:
     conv
         Format of the convolutions.
     rank
-        Rank terms per convolution of a one-way format: a number, or a share of the channels in (0, 1); None
-        means as many as channels.
+        Rank of the formats that have one, see :mod:`slimwave.compression.ranks`; None means as many terms as
+        channels.
     """
 
     width: int = 16
-    conv: Conv = "dense"
-    rank: Rank = None
+    conv: FormatName = "dense"
+    rank: Rank | None = None
 
     def __post_init__(self) -> None:
         require_count("network.width", self.width, MOST_CHANNELS)
-        require_one_of("network.conv", self.conv, get_args(Conv))
+        require_one_of("network.conv", self.conv, FORMATS)
         if self.rank is None:
             return
-        if self.conv == "dense":
+        check_rank_form(self.rank, "--network.rank")
+        if self.conv not in RANKED_FORMATS:
             raise ValueError(
-                f"--network.rank {self.rank} has no meaning with --network.conv dense; "
-                "leave it out or set --network.conv cp"
+                f"--network.rank {self.rank} has no meaning with --network.conv {self.conv}; "
+                f"leave it out or set --network.conv {' or '.join(RANKED_FORMATS)}"
             )
-        if isinstance(self.rank, int):
-            require_at_least("network.rank", self.rank, 1)
-        elif not 0 < self.rank < 1:
-            raise ValueError(
-                "--network.rank: expected a number of terms, or a share of the channels between 0 and 1, "
-                f"got {self.rank}"
-            )
-
-    def terms(self, channels: int) -> int | None:
-        """Rank terms of a convolution whose wider side has ``channels`` channels; None for full kernels."""
-        if self.conv == "dense":
-            return None
-        if isinstance(self.rank, float):
-            return max(1, round(self.rank * channels))
-        return self.rank or channels
 
 
 @dataclass(frozen=True)
-class ResidualShape(NetworkShape):
-    """Shape of :class:`~slimwave.surrogates.residual_cnn.ResidualCNN`.
+class StackShape(NetworkShape):
+    """Shape of a stack of convolutions, such as :class:`~slimwave.surrogates.gated_linear.GatedLinearCNN`.
 
     Parameters
     ----------
@@ -72,22 +58,36 @@ class ResidualShape(NetworkShape):
         Number of k × k convolutions.
     kernel_size
         Odd kernel length k along each axis.
-    activation
-        ``"none"``: linear in the state; ``"gelu"``: the classical CNN.
     """
 
     depth: int = 3
     kernel_size: int = 5
-    activation: Activation = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("network.depth", self.depth, MOST_LAYERS)
         require_odd("network.kernel_size", self.kernel_size)
+
+
+@dataclass(frozen=True)
+class ResidualShape(StackShape):
+    """Shape of :class:`~slimwave.surrogates.residual_cnn.ResidualCNN`.
+
+    Parameters
+    ----------
+    activation
+        ``"none"``: linear in the state; ``"gelu"``: the classical CNN.
+    """
+
+    activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         require_one_of("network.activation", self.activation, get_args(Activation))
 
 
 SHAPES: dict[str, type[NetworkShape]] = {
+    "gated_linear": StackShape,
     "residual_cnn": ResidualShape,
 }
 """What ``--network.name`` may be, and what each network takes."""

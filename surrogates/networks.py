@@ -5,12 +5,13 @@ import math
 import torch
 
 from slimwave.compression.counting import count_parameters
+from slimwave.surrogates.gated_linear import GatedLinearCNN
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.residual_cnn import ResidualCNN
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
 
-NETWORKS: dict[str, type[Surrogate]] = {"residual_cnn": ResidualCNN}
+NETWORKS: dict[str, type[Surrogate]] = {"gated_linear": GatedLinearCNN, "residual_cnn": ResidualCNN}
 MOST_PARAMETERS = 10**8
 
 

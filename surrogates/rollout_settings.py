@@ -8,7 +8,7 @@ from slimwave.data.ranges import require_at_least, require_positive
 from slimwave.data.scenarios import Split
 from slimwave.surrogates.training_settings import Device
 
-Side = Literal["dirichlet", "neumann"]
+Side = Literal["dirichlet", "neumann", "absorbing"]
 Runtime = Literal["eager", "onnx"]
 
 

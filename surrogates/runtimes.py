@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from slimwave.surrogates.devices import cpu_threads
-from slimwave.surrogates.surrogate import Surrogate
+from slimwave.surrogates.surrogate import Surrogate, rebuild
 
 OPSET = 20
 WARM_UP = 3
@@ -79,7 +79,7 @@ class OnnxRuntime:
         runtime = _onnxruntime()
         with torch.no_grad():
             context = model.encode(wave_speed, walls)
-        state = torch.zeros(wave_speed.shape[0], 2, *wave_speed.shape[-2:])
+        state = torch.zeros(wave_speed.shape[0], 2 * model.frames, *wave_speed.shape[-2:])
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -103,11 +103,11 @@ class StepModule(nn.Module):
     def __init__(self, model: Surrogate, context: tuple[Tensor, ...]) -> None:
         super().__init__()
         self.model = model
-        self.rebuild = getattr(type(context), "_make", tuple)
+        self.context = context
 
     def forward(self, state: Tensor, *context: Tensor) -> Tensor:
         """Advance the state by one macro step."""
-        return self.model.step(state, self.rebuild(context))
+        return self.model.step(state, rebuild(self.context, context))
 
 
 def export_step(model: Surrogate, state: Tensor, context: tuple[Tensor, ...]) -> bytes:

@@ -14,7 +14,7 @@ from torch import Tensor
 from slimwave.data.windows import dataset_info, load_trajectories
 from slimwave.surrogates.rollout_settings import RolloutConfig
 from slimwave.surrogates.task import WaveTask
-from slimwave.surrogates.walls import SIDES, wall_mask, wall_signs
+from slimwave.surrogates.walls import SIDES, wall_codes, wall_mask
 
 REST = 1e-3
 """Largest value on a Dirichlet wall, relative to the field's largest, that counts as zero."""
@@ -78,7 +78,7 @@ def user_start(config: RolloutConfig, task: WaveTask, reach: int) -> Start:
     assert config.initial is not None
     state = _initial_state(_array("initial", config.initial))
     wave_speed = _wave_speed(config.wave_speed, state.shape[-2:])
-    walls = wall_signs(asdict(config.walls))[None]
+    walls = wall_codes(asdict(config.walls))[None]
     _require_rest_at_walls(state, walls)
     _require_reach(float(wave_speed.max()), task, reach)
     return Start(state, wave_speed, walls, state.new_empty(0, *state.shape[1:]))
@@ -86,6 +86,8 @@ def user_start(config: RolloutConfig, task: WaveTask, reach: int) -> Start:
 
 def _initial_state(field: Tensor) -> Tensor:
     """State (1, 2, nx, ny) of u alone (nx, ny), at rest, or of u and u_t (2, nx, ny)."""
+    if min(field.shape[-2:], default=0) < 2:
+        raise ValueError(f"--initial: expected at least 2 nodes along each axis, got {tuple(field.shape)}")
     if field.ndim == 2:
         return torch.stack([field, torch.zeros_like(field)])[None]
     if field.ndim == 3 and field.shape[0] == 2:

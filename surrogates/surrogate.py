@@ -6,9 +6,11 @@ A subclass fills two hooks, ``encode`` and ``step``, and names its ``reach`` and
   depend on the state;
 - ``step(state, context) -> state`` advances the state (u, v = ∂u/∂t) by one macro step.
 
-States enter and leave in physical units: normalisation is part of the model.
+A state is one snapshot, or a block of several that is advanced as a whole (``frames``). States enter and
+leave in physical units: normalisation is part of the model.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,6 +44,11 @@ class Surrogate(nn.Module):
         self.register_buffer("increment", _channels(task.increment), persistent=False)
 
     @property
+    def frames(self) -> int:
+        """Snapshots that a state holds, and macro steps that one call of ``step`` advances."""
+        return 1
+
+    @property
     def reach(self) -> int:
         """Cells to each side that the learned part of one step reads."""
         raise NotImplementedError
@@ -57,29 +64,44 @@ class Surrogate(nn.Module):
         ----------
         wave_speed: (batch, 1, nx, ny)
         walls: (batch, 4)
-            Signs of the sides, see :mod:`slimwave.surrogates.walls`.
+            Codes of the sides, see :mod:`slimwave.surrogates.walls`.
         """
         raise NotImplementedError
 
     def step(self, state: Tensor, context: Any) -> Tensor:
-        """Advance the state by one macro step.
+        """Advance the state by ``frames`` macro steps.
 
         Parameters
         ----------
-        state: (batch, 2, nx, ny)
-            u and v = ∂u/∂t in physical units.
+        state: (batch, 2 · frames, nx, ny)
+            u and v = ∂u/∂t in physical units, of each frame in turn, see :meth:`join`.
         context
             What :meth:`encode` returned.
 
         Returns
         -------
-        Tensor: (batch, 2, nx, ny)
+        Tensor: (batch, 2 · frames, nx, ny)
         """
         raise NotImplementedError
+
+    def join(self, snapshots: Tensor) -> Tensor:
+        """Return the state that the snapshots (batch, frames, 2, nx, ny), oldest first, make."""
+        return snapshots.flatten(1, 2)
+
+    def split(self, state: Tensor) -> Tensor:
+        """Return the snapshots (batch, frames, 2, nx, ny) of a state."""
+        return state.reshape(len(state), self.frames, 2, *state.shape[-2:])
 
     def forward(self, state: Tensor, wave_speed: Tensor, walls: Tensor) -> Tensor:
         """Encode the medium and advance the state by one macro step."""
         return self.step(state, self.encode(wave_speed, walls))
+
+
+def rebuild(context: Context, parts: Sequence[Tensor]) -> Context:
+    """Return ``parts`` as a context of the same kind, a plain or a named tuple."""
+    make = getattr(type(context), "_make", tuple)
+    rebuilt: Context = make(parts)
+    return rebuilt
 
 
 def remedy_of_stack(kernels: int, kernel_size: int, needed: int) -> str:

@@ -5,7 +5,9 @@ that of an even one, so a convolution that reads the extended field sees exactly
 would reflect. Zero padding has no such meaning, and rollouts of networks that use it blow up. The mirror
 stands at the wall NODE, which is the first or last of an axis and is not repeated.
 
-``signs: (batch, 4)`` holds −1 (Dirichlet) or +1 (Neumann) for each side in the order of :data:`SIDES`.
+``walls: (batch, 4)`` holds a code for each side in the order of :data:`SIDES`: −1 Dirichlet, +1 Neumann, 0
+absorbing. Here an absorbing side is an even mirror, which is right for a medium; the state beyond it is the
+business of :mod:`slimwave.surrogates.outgoing`.
 
 >>> field = torch.arange(3.0).reshape(1, 1, 3, 1).expand(1, 1, 3, 3)
 >>> extend(field, 1, torch.tensor([[-1.0, 1.0, 1.0, 1.0]]))[0, 0, :, 1].tolist()
@@ -18,22 +20,22 @@ import torch
 from torch import Tensor
 
 SIDES = ("left", "right", "bottom", "top")
-SIGN_OF = {"dirichlet": -1.0, "neumann": 1.0}
+CODE_OF = {"dirichlet": -1.0, "neumann": 1.0, "absorbing": 0.0}
 
 
-def extend(field: Tensor, pad: int, signs: Tensor) -> Tensor:
+def extend(field: Tensor, pad: int, walls: Tensor) -> Tensor:
     """Extend a field by its images in the four walls.
 
     Beyond the left wall, for instance, f(−x, y) = s f(x, y) with s the left wall's sign; corners carry the
-    product of both signs.
+    product of both signs. Where the pad is longer than the domain, the images of images follow.
 
     Parameters
     ----------
     field: (batch, channels, nx, ny)
     pad
         Cells to add beyond every wall.
-    signs: (batch, 4)
-        −1 odd, +1 even, per sample and side.
+    walls: (batch, 4)
+        −1 odd, otherwise even, per sample and side.
 
     Returns
     -------
@@ -42,34 +44,47 @@ def extend(field: Tensor, pad: int, signs: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the grid has fewer than ``pad + 1`` nodes along an axis, so that one image is not enough.
+        If an axis has a single node, so that there is nothing to mirror.
     """
-    shortest = min(field.shape[-2:])
-    if shortest <= pad:
-        raise ValueError(
-            f"the grid has {shortest} nodes along its shorter axis, but a reach of {pad} cells "
-            f"needs at least {pad + 1}; use a finer grid or a network with fewer or shorter kernels"
-        )
-    if pad == 0:
-        return field
-    left, right, bottom, top = signs.to(field.dtype).reshape(-1, 4, 1, 1, 1).unbind(1)
-    return _mirror(_mirror(field, pad, 2, left, right), pad, 3, bottom, top)
+    left, right, bottom, top = wall_signs(walls.to(field.dtype))
+    return mirror(mirror(field, pad, 2, left, right), pad, 3, bottom, top)
 
 
-def _mirror(field: Tensor, pad: int, axis: int, low: Tensor, high: Tensor) -> Tensor:
-    """Extend along one axis; ``low`` and ``high`` are signs of shape (batch, 1, 1, 1)."""
+def mirror(field: Tensor, pad: int, axis: int, low: Tensor, high: Tensor) -> Tensor:
+    """Extend along one axis of (batch, channels, nx, ny).
+
+    Parameters
+    ----------
+    low, high: (batch, 1, 1, 1)
+        Signs of the images.
+    """
     nodes = field.shape[axis]
-    before = field.narrow(axis, 1, pad).flip(axis)
-    after = field.narrow(axis, nodes - 1 - pad, pad).flip(axis)
-    return torch.cat([low * before, field, high * after], dim=axis)
+    if pad and nodes < 2:
+        raise ValueError(
+            f"expected a grid of at least 2 nodes along each axis, got {tuple(field.shape[-2:])}"
+        )
+    done = 0
+    while done < pad:
+        more = min(pad, done + nodes - 1)
+        before = field.narrow(axis, 2 * done + 1, more - done).flip(axis)
+        after = field.narrow(axis, done + nodes - 1 - more, more - done).flip(axis)
+        field = torch.cat([low * before, field, high * after], dim=axis)
+        done = more
+    return field
 
 
-def wall_mask(signs: Tensor, nx: int, ny: int) -> Tensor:
+def wall_signs(walls: Tensor) -> tuple[Tensor, ...]:
+    """Sign of each side's image, −1 or +1, of shape (batch, 1, 1, 1) for each of the four sides."""
+    signs = torch.where(walls < 0, -1.0, 1.0).to(walls.dtype)
+    return signs.reshape(-1, 4, 1, 1, 1).unbind(1)
+
+
+def wall_mask(walls: Tensor, nx: int, ny: int) -> Tensor:
     """Mask that is 0 at the nodes of Dirichlet walls and 1 elsewhere.
 
     Parameters
     ----------
-    signs: (batch, 4)
+    walls: (batch, 4)
     nx, ny
         Nodes of the grid, walls included.
 
@@ -77,13 +92,13 @@ def wall_mask(signs: Tensor, nx: int, ny: int) -> Tensor:
     -------
     Tensor: (batch, 1, nx, ny)
     """
-    left, right, bottom, top = ((1 + signs) / 2).reshape(-1, 4, 1, 1, 1).unbind(1)
+    left, right, bottom, top = ((1 + sign) / 2 for sign in wall_signs(walls))
     ones = torch.ones_like(left)
     along_x = torch.cat([left, ones.expand(-1, 1, nx - 2, 1), right], dim=2)
     along_y = torch.cat([bottom, ones.expand(-1, 1, 1, ny - 2), top], dim=3)
     return along_x * along_y
 
 
-def wall_signs(walls: Mapping[str, str]) -> Tensor:
-    """Signs of shape (4,) of walls given by name, e.g. ``{"left": "neumann", ...}``."""
-    return torch.tensor([SIGN_OF[walls[side]] for side in SIDES])
+def wall_codes(walls: Mapping[str, str]) -> Tensor:
+    """Codes of shape (4,) of walls given by name, e.g. ``{"left": "neumann", ...}``."""
+    return torch.tensor([CODE_OF[walls[side]] for side in SIDES])

@@ -26,17 +26,18 @@ SMALL = NetworkConfig(width=4, depth=2, kernel_size=3)
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"conv": "cp", "rank": 3, "activation": "gelu"}],
-    ids=["dense", "cp-gelu"],
+    [{}, {"conv": "cp", "rank": 3, "activation": "gelu"}, {"name": "gated_linear"}],
+    ids=["dense", "cp-gelu", "gated"],
 )
-def test_onnx_runtime_steps_like_eager_pytorch(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("right", [1.0, 0.0], ids=["neumann", "absorbing"])
+def test_onnx_runtime_steps_like_eager_pytorch(changes: dict[str, Any], right: float) -> None:
     """On a batch of two media with different walls."""
     pytest.importorskip("onnxruntime")
     model = build_network(dataclasses.replace(SMALL, **changes), TASK).eval()
     wave_speed = 1 + torch.rand(2, 1, 11, 14)
-    walls = torch.tensor([[-1.0, 1.0, 1.0, -1.0], [1.0, -1.0, -1.0, 1.0]])
+    walls = torch.tensor([[-1.0, right, 1.0, -1.0], [1.0, -1.0, -1.0, 1.0]])
     eager, onnx = (kind(model, wave_speed, walls) for kind in (EagerRuntime, OnnxRuntime))
-    state = torch.randn(2, 2, 11, 14)
+    state = torch.randn(2, 2 * model.frames, 11, 14)
     for _ in range(3):
         expected, found = eager(state), onnx(state)
         assert torch.allclose(found, expected, atol=1e-5)

@@ -15,12 +15,15 @@ from slimwave.surrogates.training_settings import FitConfig, TrainConfig, Valida
 MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: NetworkConfig(name="residul"), r"--network\.name: .* 'residul'; did you mean 'residual_cnn'"),
     (lambda: NetworkConfig(width=10**8), r"--network\.width: expected at most 10000, got 100000000"),
-    (lambda: NetworkConfig(conv="cp", rank=1.5), r"--network\.rank: .* a share .* between 0 and 1, got 1\.5"),
-    (lambda: NetworkConfig(conv="tucker"), r"--network\.conv: expected one of dense, cp.*, got 'tucker'"),  # type: ignore[arg-type]
+    (lambda: NetworkConfig(conv="cp", rank=1.5), r"--network\.rank: .* a share .* at most 1, got 1\.5"),
+    (lambda: NetworkConfig(conv="tt"), r"--network\.conv: expected one of dense, cp.*, got 'tt'"),  # type: ignore[arg-type]
     (lambda: NetworkConfig(width=0), r"--network\.width: expected a value of at least 1, got 0"),
     (lambda: NetworkConfig(depth=0), r"--network\.depth"),
     (lambda: NetworkConfig(kernel_size=4), r"--network\.kernel_size: expected an odd length .* got 4"),
-    (lambda: NetworkConfig(conv="cp", rank=0), r"--network\.rank: expected a value of at least 1, got 0"),
+    (
+        lambda: NetworkConfig(conv="cp", rank=0),
+        r"--network\.rank: expected a whole number of at least 1, .* got 0",
+    ),
     (lambda: NetworkConfig(conv="dense", rank=8), r"--network\.rank 8 has no meaning .* --network\.conv cp"),
     (lambda: FitConfig(steps=0), r"--fit\.steps"),
     (lambda: FitConfig(batch_size=0), r"--fit\.batch_size"),

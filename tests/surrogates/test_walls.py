@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimwave.surrogates.walls import SIDES, extend, wall_mask, wall_signs
+from slimwave.surrogates.walls import SIDES, extend, wall_codes, wall_mask
 
 CONDITIONS = ("dirichlet", "neumann")
 MIXTURES = list(itertools.product(CONDITIONS, repeat=4))
@@ -29,7 +29,7 @@ def test_extension_continues_a_standing_wave(walls: tuple[str, ...]) -> None:
     y = torch.arange(-pad, ny + pad, dtype=torch.float64) / (ny - 1)
     everywhere = mode(left, right, x)[:, None] * mode(bottom, top, y)[None, :]
     inside = everywhere[None, None, pad:-pad, pad:-pad]
-    signs = wall_signs(dict(zip(SIDES, walls, strict=True)))[None]
+    signs = wall_codes(dict(zip(SIDES, walls, strict=True)))[None]
     assert torch.allclose(extend(inside, pad, signs)[0, 0], everywhere, atol=1e-12)
 
 
@@ -53,9 +53,28 @@ def test_extension_contains_the_field_and_is_linear(pad: int, nx: int, ny: int, 
     assert torch.allclose(extend(2 * a + b, pad, signs), 2 * extended + extend(b, pad, signs))
 
 
-def test_grid_smaller_than_the_reach_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"8 nodes .* reach of 8 cells needs at least 9"):
-        extend(torch.zeros(1, 1, 8, 20), 8, torch.ones(1, 4))
+@pytest.mark.parametrize("walls", MIXTURES, ids="-".join)
+def test_a_pad_longer_than_the_domain_holds_images_of_images(walls: tuple[str, ...]) -> None:
+    left, right, bottom, top = walls
+    nx, ny, pad = 5, 7, 23
+    x = torch.arange(-pad, nx + pad, dtype=torch.float64) / (nx - 1)
+    y = torch.arange(-pad, ny + pad, dtype=torch.float64) / (ny - 1)
+    everywhere = mode(left, right, x)[:, None] * mode(bottom, top, y)[None, :]
+    codes = wall_codes(dict(zip(SIDES, walls, strict=True)))[None]
+    extended = extend(everywhere[None, None, pad:-pad, pad:-pad], pad, codes)[0, 0]
+    assert torch.allclose(extended, everywhere, atol=1e-12)
+
+
+def test_a_single_node_has_no_mirror_image() -> None:
+    with pytest.raises(ValueError, match=r"at least 2 nodes along each axis, got \(1, 20\)"):
+        extend(torch.zeros(1, 1, 1, 20), 8, torch.ones(1, 4))
+
+
+def test_an_absorbing_side_is_an_even_mirror_for_media_and_holds_no_node_at_rest() -> None:
+    codes = wall_codes(dict.fromkeys(SIDES, "absorbing"))[None]
+    field = torch.randn(1, 1, 6, 5)
+    assert torch.equal(extend(field, 3, codes), extend(field, 3, torch.ones(1, 4)))
+    assert torch.equal(wall_mask(codes, 6, 5), torch.ones(1, 1, 6, 5))
 
 
 def test_mask_vanishes_exactly_on_dirichlet_walls() -> None:
