@@ -150,7 +150,7 @@ def generating(folder: Path, size: Size) -> Iterator[Row]:
     """Split the processor time of a generation in one process."""
     generate(config_of(size, folder / "warm", 2))  # kernels are compiled, the mesh is set up
     spent: dict[str, float] = {}
-    parts = ("solve_scenarios", "draw_scenario", "shard_image", "write_bytes", "moments_of")
+    parts = ("solve_scenarios", "draw_scenario", "shard_image", "write_pieces", "moments_of")
     started = time.process_time()
     with ExitStack() as clocks:
         for name in parts:
@@ -161,7 +161,7 @@ def generating(folder: Path, size: Size) -> Iterator[Row]:
     yield Row("solver (set-up, kernels, sampling)", 100 * spent["solve_scenarios"] / total, "%", ">= 85")
     yield Row("drawing scenarios", 100 * spent["draw_scenario"] / total, "%")
     yield Row("building shards in memory", 100 * spent["shard_image"] / total, "%")
-    yield Row("writing", 100 * spent["write_bytes"] / total, "%", "<= 5")
+    yield Row("writing", 100 * spent["write_pieces"] / total, "%", "<= 5")
     yield Row("statistics", 100 * spent["moments_of"] / total, "%")
 
 

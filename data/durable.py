@@ -6,7 +6,7 @@ file that ends in ``.part``.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,12 @@ PART = ".part"
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file durably.
+    """Write a file durably; see :func:`write_pieces`."""
+    write_pieces(path, [content])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write a file durably, piece after piece.
 
     Raises
     ------
@@ -23,7 +28,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         For example on a full disk; the temporary file is removed and the old content stays.
     """
     with durable_file(path) as file:
-        file.write(content)
+        file.writelines(pieces)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ which goes into the manifest. Killed at any moment, the folder holds finished sh
 file; the same call continues with what is missing and ends with the same bytes.
 """
 
-import hashlib
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from threading import Lock
 
 from slimwave import __version__
 from slimwave.data.cluster import run_on_cluster
-from slimwave.data.durable import remove_parts, write_bytes
+from slimwave.data.durable import remove_parts, write_bytes, write_pieces
 from slimwave.data.guard import open_guarded
 from slimwave.data.lock import folder_lock
 from slimwave.data.processes import run_tasks
@@ -37,6 +36,7 @@ from slimwave.data.shards import (
     data_settings,
     hash_of,
     sha256_of,
+    sha256_of_pieces,
     shard_tasks,
 )
 from slimwave.data.solving import solve_scenarios
@@ -181,15 +181,15 @@ def _made(missing: list[ShardTask], config: GenerateConfig) -> Generator[_Shard,
         return
     solve = partial(_solve_for, __version__, config)
     with closing(run_on_cluster(solve, missing, config.scheduler)) as solved:
-        for shard, image in solved:
-            write_bytes(config.output / shard.entry.file, image)
+        for shard, content in solved:
+            write_bytes(config.output / shard.entry.file, content)
             yield shard
 
 
 def _make_shard(config: GenerateConfig, task: ShardTask) -> _Shard:
     """Solve a shard and write it."""
     shard, image = _solve_shard(config, task)
-    write_bytes(config.output / task.file, image)
+    write_pieces(config.output / task.file, image)
     return shard
 
 
@@ -204,11 +204,11 @@ def _solve_for(version: str, config: GenerateConfig, task: ShardTask) -> tuple[_
         )
     with _one_at_a_time:
         shard, image = _solve_shard(config, task)
-    return shard, bytes(image)
+    return shard, b"".join(image)
 
 
-def _solve_shard(config: GenerateConfig, task: ShardTask) -> tuple[_Shard, memoryview]:
-    """Solve the trajectories of a shard; return it with its bytes."""
+def _solve_shard(config: GenerateConfig, task: ShardTask) -> tuple[_Shard, list[memoryview]]:
+    """Solve the trajectories of a shard; return it with its bytes, in pieces."""
     snapshots = config.split(task.split).snapshots
     scenarios = [draw_scenario(config, task.split, index) for index in task.indices]
     solved = solve_scenarios(scenarios, config, snapshots=snapshots)
@@ -216,7 +216,7 @@ def _solve_shard(config: GenerateConfig, task: ShardTask) -> tuple[_Shard, memor
         solved, split=task.split, indices=task.indices, config_hash=hash_of(data_settings(config))
     )
     speeds = min(float(one.c.min()) for one in solved), max(float(one.c.max()) for one in solved)
-    entry = _entry(task, snapshots, speeds, image.nbytes, hashlib.sha256(image).hexdigest())
+    entry = _entry(task, snapshots, speeds, sum(piece.nbytes for piece in image), sha256_of_pieces(image))
     training = solved if task.split == "train" else []
     moments = moments_of({"u": one.u, "v": one.v, "c": one.c} for one in training)
     return _Shard(entry, moments, sum(one.cpu_seconds for one in solved)), image

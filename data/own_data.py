@@ -7,7 +7,6 @@ The folder is that of ``slimwave generate``: shards in The Well's layout, statis
 says that its trajectories were given. What such a dataset cannot do is to solve its scenarios again.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from slimwave import __version__
-from slimwave.data.durable import write_bytes
+from slimwave.data.durable import write_pieces
 from slimwave.data.grid_energy import grid_energy
 from slimwave.data.lock import folder_lock
 from slimwave.data.reading import STATS, DatasetInfo, dataset_info, spacing
@@ -41,6 +40,7 @@ from slimwave.data.shards import (
     data_settings,
     hash_of,
     sha256_of,
+    sha256_of_pieces,
     shard_tasks,
 )
 from slimwave.data.statistics import write_statistics
@@ -170,12 +170,10 @@ def _write_shard(
         made, split=task.split, indices=task.indices, config_hash=hash_of(data_settings(config))
     )
     (root / task.file).parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(root / task.file, image)
+    write_pieces(root / task.file, image)
     speeds = min(float(one.c.min()) for one in made), max(float(one.c.max()) for one in made)
-    digest = hashlib.sha256(image).hexdigest()
-    return ShardEntry(
-        task.file, task.split, task.first, task.trajectories, snapshots, speeds, image.nbytes, digest
-    )
+    size, digest = sum(piece.nbytes for piece in image), sha256_of_pieces(image)
+    return ShardEntry(task.file, task.split, task.first, task.trajectories, snapshots, speeds, size, digest)
 
 
 def _trajectory(given: OwnTrajectory, name: str, config: GenerateConfig, snapshots: int) -> Trajectory:

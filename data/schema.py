@@ -22,7 +22,6 @@ and its format checker pass over::
 Fields are float32, in contiguous storage: a window of snapshots is one read.
 """
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 
 from slimwave.data.checked_file import CheckedFile
 from slimwave.data.guard import DAMAGED
+from slimwave.data.hdf5_image import HDF5Image
 from slimwave.data.shards import FORMAT_VERSION, DatasetError
 
 DATASET_NAME = "wave2d"
@@ -119,25 +119,25 @@ class ShardHeader:
 
 def shard_image(
     trajectories: Sequence[Trajectory], *, split: str, indices: Sequence[int], config_hash: str
-) -> memoryview:
-    """Return the bytes of a shard.
+) -> list[memoryview]:
+    """Return the bytes of a shard, in pieces.
 
     The image is built in memory: HDF5 on a full disk can crash the interpreter, ordinary writes cannot. Equal
     arguments give equal bytes.
     """
-    image = io.BytesIO()
+    image = HDF5Image()
     with h5py.File(image, "w", track_order=False) as file:
         _write_root(file, len(trajectories))
         _write_dimensions(file.create_group("dimensions"), trajectories[0])
         _write_walls(file.create_group("boundary_conditions"), trajectories[0])
         _name_list(file.create_group("scalars"), "field_names", ())
-        _write_fields(file.create_group("t0_fields"), trajectories)
+        _write_fields(image, file.create_group("t0_fields"), trajectories)
         for order in (1, 2):
             _name_list(file.create_group(f"t{order}_fields"), "field_names", ())
         own = file.create_group(OWN_GROUP)
         own.attrs.update({"format_version": FORMAT_VERSION, "config_hash": config_hash, "split": split})
         _write_own(own, trajectories, indices)
-    return image.getbuffer()
+    return image.pieces()
 
 
 def read_header(file: h5py.File, path: Path) -> ShardHeader:
@@ -219,14 +219,12 @@ def _write_walls(group: h5py.Group, first: Trajectory) -> None:
         wall.create_dataset("mask", data=mask)
 
 
-def _write_fields(group: h5py.Group, trajectories: Sequence[Trajectory]) -> None:
-    """Write one trajectory after the other into each field: no field is held twice."""
+def _write_fields(image: HDF5Image, group: h5py.Group, trajectories: Sequence[Trajectory]) -> None:
+    """Set the fields aside as blocks of the image, one trajectory after the other."""
     _name_list(group, "field_names", (*FIELDS, "c"))
     for name in (*FIELDS, "c"):
-        values = [np.ascontiguousarray(getattr(one, name), np.float32) for one in trajectories]
-        data = group.create_dataset(name, (len(values), *values[0].shape), np.float32)
-        for row, one in enumerate(values):
-            data.write_direct(one, dest_sel=np.s_[row])
+        rows = [np.ascontiguousarray(getattr(one, name), "<f4") for one in trajectories]
+        data = image.add_block(group, name, rows)
         _describe(data, sample=True, time=name in FIELDS)
         data.attrs["dim_varying"] = np.array([True, True])
 

@@ -11,7 +11,7 @@ of these settings alone, without times or machine names: two runs give the same 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -219,6 +219,14 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_pieces(pieces: Iterable[bytes | memoryview]) -> str:
+    """Return the SHA-256 of the pieces of a file, one after the other."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _read_object(path: Path) -> dict[str, Any]:

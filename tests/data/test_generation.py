@@ -286,14 +286,14 @@ def test_full_disk_keeps_what_is_finished(
 ) -> None:
     """The disk is full at the third shard; with room again the run goes on from the second."""
     config = replace(small_config, output=tmp_path)
-    write = generation.write_bytes
+    write = generation.write_pieces
 
-    def write_until_full(path: Path, content: memoryview) -> None:
+    def write_until_full(path: Path, content: list[memoryview]) -> None:
         if path.name == "wave2d_train_00002.hdf5":
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(generation, "write_bytes", write_until_full)
+    monkeypatch.setattr(generation, "write_pieces", write_until_full)
     with pytest.raises(OSError, match="No space left"):
         generate(config)
     assert len(list(tmp_path.rglob("*.hdf5"))) == 2
