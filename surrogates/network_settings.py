@@ -26,9 +26,9 @@ class NetworkConfig:
     ----------
     name
         ``residual_cnn``: the full CNN of comparisons. ``gated_linear``: linear in the state (u, v) as the
-        wave equation is, nonlinear in the medium only.
+        wave equation is, nonlinear in the medium only. ``unet``: convolutions on a pyramid of grids.
     width
-        Channels of a hidden layer (default 16).
+        Channels of a hidden layer (default 16); of the finest level (unet).
     conv
         Format of the convolutions. ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a
         vector. Others: ``"separable"``, ``"outer"``, ``"depthwise"``, ``"tucker"``.
@@ -37,11 +37,14 @@ class NetworkConfig:
         channels such as 0.5, or a ratio such as 8x (dense weights over kept ones); default: as many as
         channels.
     depth
-        Number of k × k convolutions (residual_cnn, gated_linear: 3).
+        Number of k × k convolutions (residual_cnn, gated_linear: 3), or of each block (unet: 2).
     kernel_size
-        Odd kernel length k along each axis (residual_cnn, gated_linear: 5).
+        Odd kernel length k along each axis (residual_cnn, gated_linear: 5; unet: 3).
     activation
-        ``"gelu"``, or ``"none"`` for a network that is linear in the state (residual_cnn: none).
+        ``"gelu"``, or ``"none"`` for a network that is linear in the state (residual_cnn: none;
+        unet: gelu).
+    levels
+        Grids of the pyramid, each twice as coarse and wide as the one before (unet: 3).
     """
 
     name: str = "residual_cnn"
@@ -51,6 +54,7 @@ class NetworkConfig:
     depth: int | None = None
     kernel_size: int | None = None
     activation: Activation | None = None
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in SHAPES:

@@ -13,7 +13,7 @@ from slimwave.data.ranges import require_at_least
 
 Activation = Literal["none", "gelu"]
 
-MOST_CHANNELS, MOST_LAYERS = 10_000, 1000
+MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS = 10_000, 1000, 8
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,39 @@ class ResidualShape(StackShape):
         require_one_of("network.activation", self.activation, get_args(Activation))
 
 
+@dataclass(frozen=True)
+class UNetShape(NetworkShape):
+    """Shape of :class:`~slimwave.surrogates.unet.UNet`.
+
+    Parameters
+    ----------
+    levels
+        Grids of the pyramid; level l is 2ˡ times coarser and wider.
+    depth
+        Number of k × k convolutions of a block.
+    kernel_size
+        Odd kernel length k along each axis.
+    activation
+        ``"gelu"``: the classical U-Net; ``"none"``: linear in the state.
+    """
+
+    levels: int = 3
+    depth: int = 2
+    kernel_size: int = 3
+    activation: Activation = "gelu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("network.levels", self.levels, MOST_LEVELS)
+        require_count("network.depth", self.depth, MOST_LAYERS)
+        require_odd("network.kernel_size", self.kernel_size)
+        require_one_of("network.activation", self.activation, get_args(Activation))
+
+
 SHAPES: dict[str, type[NetworkShape]] = {
     "gated_linear": StackShape,
     "residual_cnn": ResidualShape,
+    "unet": UNetShape,
 }
 """What ``--network.name`` may be, and what each network takes."""
 

@@ -10,8 +10,13 @@ from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.residual_cnn import ResidualCNN
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.unet import UNet
 
-NETWORKS: dict[str, type[Surrogate]] = {"gated_linear": GatedLinearCNN, "residual_cnn": ResidualCNN}
+NETWORKS: dict[str, type[Surrogate]] = {
+    "gated_linear": GatedLinearCNN,
+    "residual_cnn": ResidualCNN,
+    "unet": UNet,
+}
 MOST_PARAMETERS = 10**8
 
 

@@ -25,11 +25,15 @@ SMALL = NetworkConfig(width=4, depth=2, kernel_size=3)
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"conv": "cp", "rank": 3, "activation": "gelu"}, {"name": "gated_linear"}],
-    ids=["dense", "cp-gelu", "gated"],
+    ("changes", "right"),
+    [
+        ({}, 1.0),
+        ({"conv": "cp", "rank": 3, "activation": "gelu"}, 1.0),
+        ({"name": "gated_linear"}, 0.0),
+        ({"name": "unet"}, 1.0),
+    ],
+    ids=["dense", "cp-gelu", "gated-absorbing", "unet"],
 )
-@pytest.mark.parametrize("right", [1.0, 0.0], ids=["neumann", "absorbing"])
 def test_onnx_runtime_steps_like_eager_pytorch(changes: dict[str, Any], right: float) -> None:
     """On a batch of two media with different walls."""
     pytest.importorskip("onnxruntime")
