@@ -21,6 +21,7 @@ from slimwave.surrogates.forecasting import rollout as roll_out
 from slimwave.surrogates.pruning import prune as prune_model
 from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.rollout_settings import RolloutConfig
+from slimwave.surrogates.seeds import train_seeds as train_from_seeds
 from slimwave.surrogates.training import train as train_model
 from slimwave.surrogates.training_settings import TrainConfig
 
@@ -89,7 +90,9 @@ def export(config: ExportConfig) -> Outcome:
 
 
 def train(config: TrainConfig) -> Outcome:
-    """Train a surrogate."""
+    """Train a surrogate, or the same from several seeds."""
+    if config.seeds:
+        return _train_seeds(config)
     result = train_model(config, progress=True)
     text = (
         f"{result.folder}: {result.parameters} parameters, validation rollout error "
@@ -97,6 +100,21 @@ def train(config: TrainConfig) -> Outcome:
         f"{result.cpu_seconds:.0f} s of processor time"
     )
     return Outcome(to_plain(result), text)
+
+
+def _train_seeds(config: TrainConfig) -> Outcome:
+    trained = train_from_seeds(config, progress=True)
+    headers = ["seed", "validation rollout error", "best step", "processor time, s"]
+    rows = [
+        [str(seed), tables.percent(r.rollout_error), str(r.best_step), f"{r.cpu_seconds:.0f}"]
+        for seed, r in zip(trained.seeds, trained.results, strict=True)
+    ]
+    spread = "" if trained.spread is None else f" ± {tables.percent(trained.spread)}"
+    text = (
+        f"{tables.markdown(headers, rows)}\n{trained.folder}: validation rollout error "
+        f"{tables.percent(trained.mean)}{spread} (mean and standard deviation of {len(rows)} seeds)"
+    )
+    return Outcome(to_plain(trained), text)
 
 
 def prune(config: PruneConfig) -> Outcome:
