@@ -106,7 +106,6 @@ class _Job:
         self.windows = WaveWindows(config.data, "train", horizon=max(fit.unroll), in_memory=fit.in_memory)
         task = WaveTask.of_dataset(self.windows.info)
         self.model = initial_network(config.network, task, config.seed).to(device)
-        _require_grid(self.model, self.windows.info.grid)
         self.fitter = Fitter(self.model, self.windows, fit, seed=config.seed, processes=processes)
         self.validate = RolloutValidator(config.data, config.validation, device)
         self.folder = self._prepare()
@@ -172,17 +171,6 @@ class _Job:
         if record["step"] == _early_step(self.config):
             save_tensors(self.folder.path / EARLY, self.model.state_dict())
         self.log(record | {"best": best})
-
-
-def _require_grid(model: Surrogate, grid: tuple[int, int]) -> None:
-    """Let the network refuse a grid that is too small for it before any work."""
-    device = model.scale.device
-    with torch.no_grad():
-        model(
-            torch.zeros(1, 2, *grid, device=device),
-            torch.full((1, 1, *grid), model.task.speed_mean, device=device),
-            torch.ones(1, 4, device=device),
-        )
 
 
 def _require_same_data(folder: Path, task: WaveTask, data: Path) -> None:

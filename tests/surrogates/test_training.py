@@ -196,12 +196,3 @@ def test_tensorboard_that_is_not_installed_is_told_before_any_work(
     with pytest.raises(MissingExtraError, match=r"--log\.tensorboard needs .* 'slimwave\[tensorboard\]'"):
         train(training(tmp_path / "run", log=LogConfig(tensorboard=True)))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_grid_smaller_than_the_network_reads_is_refused_before_any_work(
-    training: Settings, tmp_path: Path
-) -> None:
-    """13 nodes along y, and 8 + 4 cells to extend by."""
-    with pytest.raises(ValueError, match=r"the grid has 13 nodes .* reach of 13 cells needs at least 14"):
-        train(training(tmp_path / "run", network=NetworkConfig(width=4, depth=3, kernel_size=7)))
-    assert not (tmp_path / "run").exists()
