@@ -15,6 +15,7 @@ from slimwave.data.pdebench import export_pdebench
 from slimwave.data.plain import to_plain
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.demo import DemoConfig
+from slimwave.pruning_pictures import write_picture
 from slimwave.surrogates.comparison import compare as compare_models
 from slimwave.surrogates.comparison_settings import CompareConfig
 from slimwave.surrogates.forecasting import rollout as roll_out
@@ -120,19 +121,21 @@ def _train_seeds(config: TrainConfig) -> Outcome:
 def prune(config: PruneConfig) -> Outcome:
     """Prune a surrogate."""
     result = prune_model(config, progress=True)
+    write_picture(result, config.tolerance)
     headers = ["round", "PQ Index", "weights kept", "validation rollout error"]
     rows = [
         [
             f"{record.round}" + (" (kept)" if record.round == result.chosen_round else ""),
             f"{record.pq_index:.4f}",
-            f"{100 * record.kept / record.total:.1f} %",
-            tables.percent(record.rollout_error),
+            f"{100 * record.weights_kept / record.weights_total:.1f} %",
+            tables.percent(record.error),
         ]
         for record in result.rounds
     ]
     text = (
-        f"{tables.markdown(headers, rows)}\n{result.folder}: {result.nonzeros} of {result.parameters} "
-        f"parameters left, {tables.size(result.sparse_bytes)} on disk"
+        f"{tables.markdown(headers, rows)}\nStopped: {result.stopped}.\n"
+        f"{result.folder}: {result.nonzeros} of {result.parameters} parameters left, "
+        f"{tables.size(result.sparse_bytes)} on disk"
     )
     return Outcome(to_plain(result), text)
 
