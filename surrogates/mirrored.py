@@ -3,9 +3,9 @@
 A derivative is odd along its axis and even across it; an average is even along both. A kernel with such a
 symmetry is known by the taps of one quadrant, k along x and a across, and its mirror images fill the rest:
 
-    derivative   k_{−m, l} = −k_{m, l},  k_{m, −l} = k_{m, l}     2k × (2a − 1) taps, from nodes to half points
-    average      k_{−m, l} = +k_{m, l},  k_{m, −l} = k_{m, l}     2k × (2a − 1) taps, from nodes to half points
-    node         the same about a node                            (2k − 1) × (2a − 1) taps, from nodes to nodes
+    derivative   w(−x, y) = −w(x, y),  w(x, −y) = w(x, y)    2k × (2a − 1) taps, from nodes to half points
+    average      w(−x, y) = +w(x, y),  w(x, −y) = w(x, y)    2k × (2a − 1) taps, from nodes to half points
+    node         the same about a node                       (2k − 1) × (2a − 1) taps, from nodes to nodes
 
 So a convolution commutes with the mirrors at the walls by construction, has about a quarter of the weights of
 a free kernel of the same size, and stays symmetric when it is trained, compressed or pruned. The quadrant is
@@ -13,6 +13,7 @@ held by a layer of any format: where that is a chain of convolutions, each axis 
 that filters along it, and the chain is applied factor by factor.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -44,8 +45,8 @@ class MirroredConv(nn.Module):
     Parameters
     ----------
     quadrant
-        Layer whose kernel (out, in, k, a) holds the taps of one quadrant, from the axis outwards, in any format
-        of :mod:`slimwave.compression.formats`.
+        Layer whose kernel (out, in, k, a) holds the taps of one quadrant, from the axis outwards, in any
+        format of :mod:`slimwave.compression.formats`.
     parity
         Symmetry along x.
 
@@ -65,24 +66,11 @@ class MirroredConv(nn.Module):
 
     def forward(self, field: Tensor, *, turned: bool = False) -> Tensor:
         """Convolve ``field: (batch, in, nx, ny)``; ``turned`` exchanges the roles of x and y."""
-        for weight, bias, groups in self.factors(turned=turned):
-            field = F.conv2d(field, weight, bias, groups=groups)
-        return field
-
-    def adjoint(self, field: Tensor, *, turned: bool = False) -> Tensor:
-        """Apply the transposed operator to ``field: (batch, out, …)``, as a valid convolution too.
-
-        On a field that is known as far as both convolutions reach, this is the transpose exactly; the bias
-        plays no part.
-        """
-        for weight, _, groups in reversed(self.factors(turned=turned)):
-            transposed = weight if groups > 1 else weight.transpose(0, 1)
-            field = F.conv2d(field, transposed.flip(2, 3), groups=groups)
-        return field
+        return convolve(field, self.factors(turned=turned))
 
     def factors(self, *, turned: bool = False) -> list[Factor]:
-        """Return the chain with its kernels mirrored."""
-        factors = chain(self.quadrant)
+        """Return the layer as a chain of convolutions with mirrored kernels, first to last."""
+        factors = _chain(self.quadrant)
         along = next((n for n, factor in enumerate(factors) if factor.weight.shape[2] > 1), 0)
         return [
             factor._replace(weight=_mirrored(factor.weight, self.parity if n == along else "node", turned))
@@ -90,7 +78,25 @@ class MirroredConv(nn.Module):
         ]
 
 
-def chain(layer: Any) -> list[Factor]:
+def convolve(field: Tensor, factors: Sequence[Factor]) -> Tensor:
+    """Apply a chain of valid convolutions to ``field: (batch, in, nx, ny)``."""
+    for weight, bias, groups in factors:
+        field = F.conv2d(field, weight, bias, groups=groups)
+    return field
+
+
+def transpose(factors: Sequence[Factor]) -> list[Factor]:
+    """Return the chain of the transposed operator, without biases.
+
+    Applied to a field that is known as far as both chains reach, it is the transpose exactly.
+    """
+    return [
+        Factor((weight if groups > 1 else weight.transpose(0, 1)).flip(2, 3), None, groups)
+        for weight, _, groups in reversed(factors)
+    ]
+
+
+def _chain(layer: Any) -> list[Factor]:
     """Return a layer as the convolutions it is made of, first to last; one with the kernel if of none."""
     convolutions = [module for module in layer.modules() if isinstance(module, nn.Conv2d)]
     if convolutions:

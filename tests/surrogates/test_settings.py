@@ -25,6 +25,14 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
         r"--network\.rank: expected a whole number of at least 1, .* got 0",
     ),
     (lambda: NetworkConfig(conv="dense", rank=8), r"--network\.rank 8 has no meaning .* --network\.conv cp"),
+    (lambda: NetworkConfig("leapfrog", across=2), r"--network\.across: expected an odd length .* got 2"),
+    (lambda: NetworkConfig("leapfrog", time_order=3), r"--network\.time_order: expected 2 or 4, got 3"),  # type: ignore[arg-type]
+    (lambda: NetworkConfig("leapfrog", init="fd"), r"--network\.init: expected one of stencil, random"),  # type: ignore[arg-type]
+    (lambda: NetworkConfig("leapfrog", substeps=0), r"--network\.substeps: .* at least 1, got 0"),
+    (
+        lambda: NetworkConfig("leapfrog", kernel_size=1, conv="cp"),
+        r"--network\.kernel_size 1 leaves --network\.conv cp nothing to separate; use .* 3 or more",
+    ),
     (lambda: FitConfig(steps=0), r"--fit\.steps"),
     (lambda: FitConfig(batch_size=0), r"--fit\.batch_size"),
     (lambda: FitConfig(learning_rate=0.0), r"--fit\.learning_rate"),
