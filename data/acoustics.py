@@ -32,6 +32,7 @@ from slimwave.data.reading import Stats
 from slimwave.data.run_folders import RUN
 from slimwave.data.schema import FIELDS, Float32
 from slimwave.data.shards import MANIFEST, DatasetError
+from slimwave.data.snapshots import Snapshots
 from slimwave.data.statistics import Moments
 
 PREFIX = "acoustic_scattering"
@@ -67,6 +68,7 @@ class AcousticInfo:
     grid: tuple[int, int]
     spacing: tuple[float, float]
     macro_step: float
+    damped = driven = False
 
     @property
     def stats(self) -> Stats:
@@ -125,8 +127,8 @@ class AcousticSource:
         self.ends = np.cumsum(counts)
         self.trajectories = int(self.ends[-1])
 
-    def read(self, trajectory: int, snapshots: range) -> tuple[Float32, Float32, Float32]:
-        """Return states (n, 2, nx, ny), wave speed (nx, ny) and walls (4,)."""
+    def read(self, trajectory: int, snapshots: range) -> Snapshots:
+        """Return some snapshots of a trajectory."""
         number = int(np.searchsorted(self.ends, trajectory, side="right"))
         file = self.handles.get(self.files[number])
         if (file.grid, file.snapshots) != (self.info.grid, self.snapshots):
@@ -135,7 +137,8 @@ class AcousticSource:
                 file.path, "grid and snapshots differ from the first file's", expected, got, REMEDY
             )
         row = trajectory - int(self.ends[number]) + file.trajectories
-        return file.read_states(row, snapshots), file.read_constant("speed_of_sound", row), file.walls.copy()
+        speed = file.read_constant("speed_of_sound", row)
+        return Snapshots(file.read_states(row, snapshots), speed, file.walls.copy())
 
 
 class AcousticFile:
@@ -218,7 +221,7 @@ def _sampled_fields(source: AcousticSource) -> Iterator[tuple[str, str, Any]]:
     """Yield name, tag and values of every field of a few trajectories, evenly spread."""
     spread = np.linspace(0, source.trajectories - 1, min(SAMPLED, source.trajectories)).round().astype(int)
     for trajectory in spread:
-        states, wave_speed, _ = source.read(int(trajectory), range(source.snapshots))
+        states, wave_speed, *_ = source.read(int(trajectory), range(source.snapshots))
         for channel, name in enumerate(FIELDS):
             yield name, "", states[:, channel]
             yield name, "_delta", np.diff(states[:, channel].astype(np.float64), axis=0)

@@ -4,22 +4,21 @@
 >>> report.ok, report.problems  # doctest: +SKIP
 (True, ())
 
-Files come first: manifest, hashes, layout. A file whose hash is wrong is not opened. Then the physics: values
-are finite, speeds lie in their range, u vanishes on Dirichlet walls, and the energy of the sampled fields is
-that of the finite-element solution, at all times the same.
+Files come first: manifest, hashes, layout. A file whose hash is wrong is not opened. Then the physics, see
+:mod:`slimwave.data.plausibility`.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from slimwave.data.durable import PART
-from slimwave.data.grid_energy import grid_energy
+from slimwave.data.headers import ShardHeader, layout_faults
+from slimwave.data.plausibility import ROUNDING, Fault, solution_faults, trajectory_faults
 from slimwave.data.reading import (
     STATS,
     manifest_config,
@@ -27,21 +26,11 @@ from slimwave.data.reading import (
     read_stats,
     require_covered,
     require_hash,
-    spacing,
 )
-from slimwave.data.scenarios import GenerateConfig, Split
-from slimwave.data.schema import FIELDS, ShardHeader, layout_faults
+from slimwave.data.scenarios import GenerateConfig
+from slimwave.data.schema import FIELDS
 from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry
 from slimwave.data.statistics import field_statistics
-
-ENERGY_DRIFT = 1e-3
-"""Largest relative change of the finite-element energy over a trajectory."""
-GRID_ENERGY_GAP = 0.1
-"""Largest relative gap between the energy on the grid and the finite-element energy."""
-SNAPSHOTS_JUDGED = 12
-"""Snapshots per trajectory whose energy is computed anew."""
-ROUNDING = 1e-5
-"""Relative tolerance for stored float32 values."""
 
 
 @dataclass(frozen=True)
@@ -135,18 +124,14 @@ def _check_shards(root: Path, manifest: Manifest, config: GenerateConfig) -> Ite
             continue
         with file:
             faults = [
-                *layout_faults(file),
+                *layout_faults(file, header),
                 *_header_faults(header, manifest, config),
                 *_listed_speed_faults(file, entry),
             ]
             yield from (Problem(str(path), *fault) for fault in faults)
             yield from _check_trajectories(path, file, header, config, seen)
             if manifest.origin == "generated":  # data that was given may lose energy
-                yield from _check_drift(path, header)
-
-
-Fault = tuple[str, str, str]
-"""What is wrong, expected, got."""
+                yield from _check_solutions(path, file, header)
 
 
 def _header_faults(header: ShardHeader, manifest: Manifest, config: GenerateConfig) -> Iterator[Fault]:
@@ -173,72 +158,23 @@ def _listed_speed_faults(file: h5py.File, entry: ShardEntry) -> Iterator[Fault]:
 def _check_trajectories(
     path: Path, file: h5py.File, header: ShardHeader, config: GenerateConfig, seen: dict[str, str]
 ) -> Iterator[Problem]:
-    fields = file["t0_fields"]
     for row, index in enumerate(header.indices):
-        u, v, c = (fields[name][row] for name in (*FIELDS, "c"))
+        values = {name: file["t0_fields"][name][row] for name in header.fields}
+        scalars = {name: file["scalars"][name][row] for name in header.scalars}
         where = f"trajectory {index}: "
-        for what, expected, got in _trajectory_faults(u, v, c, header, row, config):
+        for what, expected, got in trajectory_faults(values, scalars, header, row, config):
             yield Problem(str(path), where + what, expected, got)
-        initial = hashlib.sha256(b"".join(part.tobytes() for part in (u[0], v[0], c, header.walls[row])))
+        start = {**values, **{name: values[name][0] for name in FIELDS}, **scalars}
+        initial = hashlib.sha256(b"".join(part.tobytes() for part in (*start.values(), header.walls[row])))
         twin = seen.setdefault(initial.hexdigest(), f"{header.split} {index}")
         if twin != f"{header.split} {index}":
             yield Problem(str(path), f"{where}the same scenario as trajectory {twin}")
 
 
-def _check_drift(path: Path, header: ShardHeader) -> Iterator[Problem]:
-    """Look at the energy of the finite-element solution, which a wave without losses keeps."""
-    for index, energy in zip(header.indices, header.energy, strict=True):
-        drift = np.abs(energy / energy[0] - 1.0).max() if energy[0] > 0 else 0.0
-        if drift > ENERGY_DRIFT:
-            what = f"trajectory {index}: energy of the solution changes"
-            yield Problem(str(path), what, f"at most {ENERGY_DRIFT:.1%}", f"{drift:.1%}")
-
-
-def _trajectory_faults(
-    u: Any, v: Any, c: Any, header: ShardHeader, row: int, config: GenerateConfig
-) -> Iterator[Fault]:
-    for name, values in (("u", u), ("v", v), ("c", c)):
-        if not np.isfinite(values).all():
-            yield f"values of {name}", "finite", f"{np.count_nonzero(~np.isfinite(values))} that are not"
-            return
-    yield from _speed_faults(c, header, config)
-    yield from _wall_faults(u, header.walls[row])
-    yield from _energy_faults(u, v, c, header, row, config)
-
-
-def _speed_faults(c: Any, header: ShardHeader, config: GenerateConfig) -> Iterator[Fault]:
-    split: Split = header.split  # type: ignore[assignment]  # checked against the manifest on opening
-    medium = config.medium_of(split)
-    low, high = medium.min_speed * (1 - ROUNDING), medium.max_speed * (1 + ROUNDING)
-    if c.min() < low or c.max() > high:
-        yield "wave speed", f"[{medium.min_speed:g}, {medium.max_speed:g}]", f"[{c.min():g}, {c.max():g}]"
-
-
-def _wall_faults(u: Any, walls: Any) -> Iterator[Fault]:
-    sides = {"left": u[:, 0], "right": u[:, -1], "bottom": u[:, :, 0], "top": u[:, :, -1]}
-    limit = ROUNDING * np.abs(u).max()
-    for (name, values), sign in zip(sides.items(), walls, strict=True):
-        if sign < 0 and np.abs(values).max() > limit:
-            yield f"u on the Dirichlet wall {name}", "0", f"up to {np.abs(values).max():.3g}"
-
-
-def _energy_faults(
-    u: Any, v: Any, c: Any, header: ShardHeader, row: int, config: GenerateConfig
-) -> Iterator[Fault]:
-    energy = header.energy[row]
-    if not (np.isfinite(energy).all() and (energy > 0).all()):
-        yield "energy", "positive, finite", f"{energy.min():g} … {energy.max():g}"
-        return
-    judged = np.unique(np.linspace(0, len(u) - 1, SNAPSHOTS_JUDGED).round().astype(int))
-    sampled = grid_energy(u[judged], v[judged], c, header.walls[row], spacing(config))
-    gap = np.abs(sampled / energy[judged] - 1.0)
-    if gap.max() > GRID_ENERGY_GAP:
-        where = f"at snapshot {judged[gap.argmax()]} (damaged fields, or a grid too coarse for the pulses)"
-        yield (
-            f"energy on the grid departs from the solution's {where}",
-            f"{GRID_ENERGY_GAP:.0%}",
-            f"{gap.max():.1%}",
-        )
+def _check_solutions(path: Path, file: h5py.File, header: ShardHeader) -> Iterator[Problem]:
+    for row, index in enumerate(header.indices):
+        for what, expected, got in solution_faults(file, header, row):
+            yield Problem(str(path), f"trajectory {index}: {what}", expected, got)
 
 
 def _check_statistics(root: Path, manifest: Manifest) -> Iterator[Problem]:

@@ -19,13 +19,14 @@ from slimwave import __version__
 from slimwave.data.cluster import run_on_cluster
 from slimwave.data.durable import remove_parts, write_bytes, write_pieces
 from slimwave.data.guard import open_guarded
+from slimwave.data.headers import read_header
 from slimwave.data.lock import folder_lock
 from slimwave.data.processes import run_tasks
 from slimwave.data.progress import progress_bar
 from slimwave.data.reading import STATS, read_stats
 from slimwave.data.run_folders import RunFolder, require_writable
 from slimwave.data.scenarios import GenerateConfig, draw_scenario
-from slimwave.data.schema import read_header, shard_image
+from slimwave.data.schema import shard_image
 from slimwave.data.shards import (
     MANIFEST,
     NOT_DATA,
@@ -218,7 +219,7 @@ def _solve_shard(config: GenerateConfig, task: ShardTask) -> tuple[_Shard, list[
     speeds = min(float(one.c.min()) for one in solved), max(float(one.c.max()) for one in solved)
     entry = _entry(task, snapshots, speeds, sum(piece.nbytes for piece in image), sha256_of_pieces(image))
     training = solved if task.split == "train" else []
-    moments = moments_of({"u": one.u, "v": one.v, "c": one.c} for one in training)
+    moments = moments_of(one.fields for one in training)
     return _Shard(entry, moments, sum(one.cpu_seconds for one in solved)), image
 
 

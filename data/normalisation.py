@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slimwave.data.reading import Stats
-from slimwave.data.schema import FIELDS
+from slimwave.data.schema import DAMPING, FIELDS
 
 Normalisation = Literal["std", "rms"]
 
@@ -23,7 +23,7 @@ LEAST_SCALE = 1e-4
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Shift and scale of u, v and c.
+    """Shift and scale of u, v, c and γ.
 
     Attributes
     ----------
@@ -31,12 +31,16 @@ class Normaliser:
         Shape (2, 1, 1), for u and v.
     speed_shift, speed_scale
         For c.
+    damping_shift, damping_scale
+        For γ.
     """
 
     state_shift: Tensor
     state_scale: Tensor
     speed_shift: float
     speed_scale: float
+    damping_shift: float = 0.0
+    damping_scale: float = 1.0
 
     @classmethod
     def of(cls, stats: Stats, kind: Normalisation) -> "Normaliser":
@@ -49,22 +53,23 @@ class Normaliser:
         """
         if kind not in ("std", "rms"):
             raise ValueError(f"normalise: expected 'std', 'rms' or None, got {kind!r}")
-        names = (*FIELDS, "c")
+        names = (*FIELDS, "c", DAMPING) if DAMPING in stats[kind] else (*FIELDS, "c")
         shift = [stats["mean"][name] if kind == "std" else 0.0 for name in names]
         scale = [max(stats[kind][name], LEAST_SCALE) for name in names]
         of_states = len(FIELDS)
         return cls(
             torch.tensor(shift[:of_states])[:, None, None],
             torch.tensor(scale[:of_states])[:, None, None],
-            shift[of_states],
-            scale[of_states],
+            *(part[k] for k in range(of_states, len(names)) for part in (shift, scale)),
         )
 
     def normalise(self, window: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Normalise states (…, 2, nx, ny) and the wave speed of a window; the walls stay."""
+        """Normalise states (…, 2, nx, ny), wave speed and damping of a window; the walls stay."""
         moved = {name: (window[name] - self.state_shift) / self.state_scale for name in _states_of(window)}
-        speed = (window["wave_speed"] - self.speed_shift) / self.speed_scale
-        return {**window, **moved, "wave_speed": speed}
+        moved["wave_speed"] = (window["wave_speed"] - self.speed_shift) / self.speed_scale
+        if "damping" in window:
+            moved["damping"] = (window["damping"] - self.damping_shift) / self.damping_scale
+        return {**window, **moved}
 
     def restore(self, states: Tensor) -> Tensor:
         """Return normalised states (…, 2, nx, ny) to physical units."""

@@ -18,8 +18,9 @@ import numpy as np
 
 from slimwave.data.handles import Handles
 from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
-from slimwave.data.schema import FIELDS, Float32
+from slimwave.data.schema import DAMPING, FIELDS, Float32
 from slimwave.data.shards import DatasetError, ShardEntry
+from slimwave.data.snapshots import Snapshots
 
 MOST_BUFFERS = 512
 """Buffers per system call; systems allow at least 1024."""
@@ -42,11 +43,16 @@ class ShardSource:
         self.snapshots = self.entries[0].snapshots
         self.handles = Handles(partial(OpenShard, self.info))
 
-    def read(self, trajectory: int, snapshots: range) -> tuple[Float32, Float32, Float32]:
-        """Return states (n, 2, nx, ny), wave speed (nx, ny) and walls (4,)."""
+    def read(self, trajectory: int, snapshots: range) -> Snapshots:
+        """Return some snapshots of a trajectory."""
         entry = self.entries[bisect_right(self.firsts, trajectory) - 1]
         shard, row = self.handles.get(entry), trajectory - entry.first
-        return shard.read_states(row, snapshots), shard.read_wave_speed(row), shard.walls[row].copy()
+        return Snapshots(
+            shard.read_states(row, snapshots),
+            shard.read_constant("c", row),
+            shard.walls[row].copy(),
+            shard.read_constant(DAMPING, row) if self.info.damped else None,
+        )
 
 
 class OpenShard:
@@ -63,7 +69,7 @@ class OpenShard:
         self.entry, self.grid = entry, info.grid
         file, header = open_shard(info.root, entry, info.config)
         with file:
-            self.offsets = {name: _offset(file["t0_fields"][name], self.path) for name in (*FIELDS, "c")}
+            self.offsets = {name: _offset(file["t0_fields"][name], self.path) for name in header.fields}
             self.walls: Float32 = header.walls
         self.descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
@@ -85,11 +91,11 @@ class OpenShard:
                     self._fill([target], self.offsets[name] + size * (first + snapshot))
         return states
 
-    def read_wave_speed(self, row: int) -> Float32:
-        """Return c of a trajectory, (nx, ny)."""
-        wave_speed = np.empty(self.grid, dtype=np.float32)
-        self._fill([wave_speed.data.cast("B")], self.offsets["c"] + row * wave_speed.nbytes)
-        return wave_speed
+    def read_constant(self, name: str, row: int) -> Float32:
+        """Return a field of a trajectory that does not vary in time, (nx, ny)."""
+        values = np.empty(self.grid, dtype=np.float32)
+        self._fill([values.data.cast("B")], self.offsets[name] + row * values.nbytes)
+        return values
 
     def _fill(self, targets: Sequence[memoryview], offset: int) -> None:
         """Fill buffers from consecutive bytes of the file."""

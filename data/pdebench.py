@@ -1,17 +1,20 @@
 """Datasets in PDEBench's layout, for code that was written for it.
 
 PDEBench (Takamoto et al., NeurIPS 2022, datasets and benchmarks) keeps time-dependent 2D fields in one file
-per dataset, a group per trajectory. Here a file holds a split, and the medium is a channel::
+per dataset, a group per trajectory. Here a file holds a split, and the medium is a channel, as is the damping
+gamma of a dataset that may be damped::
 
     <output>/wave2d_<split>.h5
-        /0000/data      (T, nx, ny, 3) float32: u, v, c
+        /0000/data      (T, nx, ny, 3) float32: u, v, c; or (T, nx, ny, 4): u, v, c, gamma
         /0000/grid/t    (T,)
         /0000/grid/x    (nx,)
         /0000/grid/y    (ny,)
+        /0000/sources   one dataset per scalar of The Well's layout: source0 (T,), source0_x (), …
         /0001/…
 
 Each group also has the attributes ``channels`` and ``walls`` (left, right, bottom, top: −1 Dirichlet,
-+1 Neumann), which PDEBench's own readers pass over. One trajectory is in memory at a time.
++1 Neumann, 0 absorbing), and in a dataset with sources a group of their strengths, places and widths;
+PDEBench's own readers pass over both. One trajectory is in memory at a time.
 """
 
 from collections.abc import Iterator
@@ -22,12 +25,11 @@ import h5py
 import numpy as np
 
 from slimwave.data.durable import durable_file
+from slimwave.data.headers import ShardHeader
 from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
 from slimwave.data.run_folders import require_writable
 from slimwave.data.scenarios import Split
-from slimwave.data.schema import FIELDS, Float32, ShardHeader
-
-CHANNELS = (*FIELDS, "c")
+from slimwave.data.schema import Float32
 
 
 def export_pdebench(root: Path | str, output: Path | str, *, seed: int | None = None) -> list[Path]:
@@ -69,22 +71,27 @@ def _export_split(info: DatasetInfo, split: Split, path: Path) -> Path:
 def _fill(raw: BinaryIO, info: DatasetInfo, split: Split) -> None:
     """Write through an ordinary file: on a full disk HDF5's own file access can crash the interpreter."""
     with h5py.File(raw, "w") as file:
-        for index, values, walls, header in _trajectories(info, split):
-            group = file.create_group(f"{index:04d}")
-            group["data"] = values
+        for shard, header, row in _trajectories(info, split):
+            group = file.create_group(f"{header.indices[row]:04d}")
+            group["data"] = _channels(shard, header, row)
             group["grid/t"], group["grid/x"], group["grid/y"] = header.times, header.x, header.y
-            group.attrs["channels"] = list(CHANNELS)
-            group.attrs["walls"] = walls
+            for name in header.scalars:
+                group[f"sources/{name}"] = shard["scalars"][name][row]
+            group.attrs["channels"] = list(header.fields)
+            group.attrs["walls"] = header.walls[row]
 
 
-def _trajectories(info: DatasetInfo, split: Split) -> Iterator[tuple[int, Float32, Float32, ShardHeader]]:
-    """Yield the index, u, v and c as (T, nx, ny, 3), the walls (4,), and the header of the shard."""
+def _trajectories(info: DatasetInfo, split: Split) -> Iterator[tuple[h5py.File, ShardHeader, int]]:
+    """Yield the shard of each trajectory, open, with its header and the trajectory's row."""
     for entry in info.shards(split):
         file, header = open_shard(info.root, entry, info.config)
         with file:
-            fields = file["t0_fields"]
-            for row, index in enumerate(header.indices):
-                values = np.empty((header.snapshots, header.nx, header.ny, len(CHANNELS)), np.float32)
-                for channel, name in enumerate(CHANNELS):
-                    values[..., channel] = fields[name][row]
-                yield index, values, header.walls[row], header
+            yield from ((file, header, row) for row in range(header.trajectories))
+
+
+def _channels(shard: h5py.File, header: ShardHeader, row: int) -> Float32:
+    """Return the fields of one trajectory, (T, nx, ny, channels), constant ones repeated in time."""
+    values = np.empty((header.snapshots, header.nx, header.ny, len(header.fields)), np.float32)
+    for channel, name in enumerate(header.fields):
+        values[..., channel] = shard["t0_fields"][name][row]
+    return values

@@ -25,3 +25,15 @@ def require_positive_range(flag: str, values: tuple[float, float]) -> None:
     """Refuse a range that is not [low, high] with 0 < low ≤ high < ∞."""
     if not 0 < values[0] <= values[1] < math.inf:
         raise ValueError(f"--{flag}: expected [low, high] with 0 < low <= high, got {list(values)}")
+
+
+def require_range(flag: str, values: tuple[float, float]) -> None:
+    """Refuse a range that is not [low, high] with 0 ≤ low ≤ high < ∞."""
+    if not 0 <= values[0] <= values[1] < math.inf:
+        raise ValueError(f"--{flag}: expected [low, high] with 0 <= low <= high, got {list(values)}")
+
+
+def require_names(flag: str, values: tuple[str, ...]) -> None:
+    """Refuse a choice of names that is empty or holds one twice."""
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"--{flag}: expected one or more names, each once, got {list(values)}")

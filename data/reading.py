@@ -12,10 +12,11 @@ from pathlib import Path
 import h5py
 
 from slimwave.data.guard import open_file
+from slimwave.data.headers import ShardHeader, read_header
 from slimwave.data.plain import build
 from slimwave.data.run_folders import read_yaml
 from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
-from slimwave.data.schema import FIELDS, ShardHeader, read_header
+from slimwave.data.schema import DAMPING, FIELDS
 from slimwave.data.shards import MANIFEST, DatasetError, Manifest, ShardEntry, sha256_of, shard_tasks
 
 STATS = "stats.yaml"
@@ -46,8 +47,9 @@ class DatasetInfo:
     splits
         Size of each split.
     stats
-        Statistics of the training split: ``stats["std"]["u"]``; keys mean, std and rms of u, v and c, and
-        mean_delta, std_delta and rms_delta of the change of u and v between two snapshots.
+        Statistics of the training split: ``stats["std"]["u"]``; keys mean, std and rms of u, v, c and, where
+        the dataset is damped, gamma; and mean_delta, std_delta and rms_delta of the change of u and v between
+        two snapshots.
     max_speed
         Largest wave speed on the grid in any split.
     """
@@ -73,6 +75,21 @@ class DatasetInfo:
     def macro_step(self) -> float:
         """Time between two snapshots."""
         return self.config.time.step
+
+    @property
+    def damped(self) -> bool:
+        """Whether any trajectory may be damped."""
+        return self.config.damped
+
+    @property
+    def driven(self) -> bool:
+        """Whether any trajectory may have a source."""
+        return self.config.most_sources > 0
+
+    @property
+    def absorbing(self) -> bool:
+        """Whether a side of any trajectory may absorb."""
+        return self.config.walls.absorb
 
     def shards(self, split: str) -> tuple[ShardEntry, ...]:
         """Return the shards of a split in the order of their trajectories.
@@ -193,6 +210,8 @@ def _require_listed(path: Path, header: ShardHeader, entry: ShardEntry, config: 
         "grid size": ((config.domain.nx, config.domain.ny), (header.nx, header.ny)),
         "snapshots": (entry.snapshots, header.snapshots),
         "split": (entry.split, header.split),
+        "damping": (config.damped, header.damped),
+        "number of sources": (config.most_sources, header.sources),
         "list of trajectories": (tuple(range(entry.first, last)), header.indices),
     }
     for what, (expected, got) in pairs.items():
@@ -215,8 +234,10 @@ def read_stats(root: Path, manifest: Manifest) -> Stats:
         stats = read_yaml(path)
     except ValueError as error:
         raise DatasetError(path, "not readable as YAML") from error
+    damped = manifest_config(root, manifest).damped
+    constant = (*FIELDS, "c", DAMPING) if damped else (*FIELDS, "c")
     for key in (*FIELD_KEYS, *DELTA_KEYS):
-        for name in FIELDS if key in DELTA_KEYS else (*FIELDS, "c"):
+        for name in FIELDS if key in DELTA_KEYS else constant:
             _require_number(path, stats, key, name)
     require_hash(path, manifest.stats_sha256)
     return stats

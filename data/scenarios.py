@@ -1,9 +1,9 @@
 """Random scenarios of the 2D wave equation, drawn from typed settings.
 
-A scenario is everything one trajectory needs: the medium c(x, y), the initial field u(x, y, 0) with
-u_t(x, y, 0) = 0, and the condition of each wall, for
+A scenario is everything one trajectory needs: the medium c(x, y), the damping γ(x, y), the initial field
+u(x, y, 0) with u_t(x, y, 0) = 0, the source term f(x, y, t), and the condition of each side, for
 
-    u_tt = ∇·(c² ∇u)    on the rectangle [0, width] × [0, height].
+    u_tt + γ u_t = ∇·(c² ∇u) + f    on the rectangle [0, width] × [0, height].
 
 The settings live in :mod:`slimwave.data.settings`, :mod:`slimwave.data.distributions` and
 :mod:`slimwave.data.splits`; their names can also be imported from here.
@@ -20,7 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from slimwave.data.distributions import MediumConfig, PulseConfig, WallCondition, WallConfig
+from slimwave.data.distributions import (
+    DampingConfig,
+    MediumConfig,
+    PulseConfig,
+    SideCondition,
+    SourceConfig,
+    WallConfig,
+)
 from slimwave.data.plain import to_plain
 from slimwave.data.settings import (
     WIDTHS_ACROSS,
@@ -29,8 +36,10 @@ from slimwave.data.settings import (
     SolverConfig,
     TimeConfig,
 )
+from slimwave.data.source_terms import SourceTerm, draw_sources, plain_sources
 from slimwave.data.splits import REQUIRED_SPLITS, SPLITS, Split, SplitConfig, SplitsConfig
-from slimwave.fem.boundaries import CONDITIONS, SIDES, Condition, wall_signs
+from slimwave.fem.boundaries import SIDES, Condition, wall_signs
+from slimwave.fem.damping import Damping, SpongeDamping, UniformDamping, draw_random_damping
 from slimwave.fem.media import (
     Medium,
     draw_inclusion_medium,
@@ -43,12 +52,14 @@ __all__ = [
     "REQUIRED_SPLITS",
     "SPLITS",
     "WIDTHS_ACROSS",
+    "DampingConfig",
     "DomainConfig",
     "GenerateConfig",
     "MediumConfig",
     "PulseConfig",
     "Scenario",
     "SolverConfig",
+    "SourceConfig",
     "Split",
     "SplitConfig",
     "SplitsConfig",
@@ -72,34 +83,50 @@ class Scenario:
         Initial field u(x, y, 0), callable alike; it obeys the walls.
     walls
         Condition of each side, in the order of :data:`slimwave.fem.boundaries.SIDES`.
+    damping
+        γ(x, y), callable alike; None where there is none.
+    sources
+        The source term f is their sum.
     """
 
     split: Split
     index: int
     wave_speed: Medium
     u0: GaussianPulses
-    walls: Mapping[str, Condition]
+    walls: Mapping[str, SideCondition]
+    damping: Damping | None = None
+    sources: tuple[SourceTerm, ...] = ()
+
+    @property
+    def free(self) -> bool:
+        """Whether the wave keeps its energy: no damping, no source, and sides that reflect."""
+        return self.damping is None and not self.sources and "absorbing" not in self.walls.values()
 
     @property
     def wall_signs(self) -> tuple[float, ...]:
-        """Mirror sign of each wall: −1 Dirichlet (odd), +1 Neumann (even)."""
+        """Code of each side: −1 Dirichlet (odd image), +1 Neumann (even image), 0 absorbing (no image)."""
         return wall_signs(self.walls)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """Every drawn number, as plain values: enough to rebuild the scenario by hand."""
-        return {
+        parameters = {
             "medium": {"kind": type(self.wave_speed).__name__, **to_plain(self.wave_speed)},
             "pulses": to_plain(self.u0),
             "walls": dict(self.walls),
         }
+        if self.damping is not None:
+            parameters["damping"] = {"kind": type(self.damping).__name__, **to_plain(self.damping)}
+        if self.sources:
+            parameters["sources"] = plain_sources(self.sources)
+        return parameters
 
 
 def draw_scenario(config: GenerateConfig, split: Split, index: int) -> Scenario:
     """Draw a scenario: a function of the configuration, its seed, the split and the index alone.
 
-    Medium, pulses and walls have random streams of their own, so that changing the distribution of one leaves
-    the others as they were.
+    Medium, pulses, walls, damping and sources have random streams of their own, so that changing the
+    distribution of one leaves the others as they were.
 
     Parameters
     ----------
@@ -109,24 +136,48 @@ def draw_scenario(config: GenerateConfig, split: Split, index: int) -> Scenario:
         Place of the trajectory; streams of different places are independent.
     """
     place = np.random.SeedSequence(config.seed, spawn_key=(SPLITS.index(split), index))
-    for_medium, for_pulses, for_walls = (np.random.default_rng(child) for child in place.spawn(3))
+    medium, pulses, for_walls, damping, sources = (np.random.default_rng(child) for child in place.spawn(5))
+    domain = config.domain
     walls = _draw_walls(for_walls, config.walls)
+    room: dict[str, Any] = {"boundaries": _mirrors(walls), "width": domain.width, "height": domain.height}
     return Scenario(
         split,
         index,
-        _draw_medium(for_medium, config.medium_of(split), config.domain, index),
-        _draw_pulses(for_pulses, config.pulses_of(split), config.domain, walls),
+        _draw_medium(medium, config.medium_of(split), domain, index),
+        _draw_pulses(pulses, config.pulses_of(split), room),
         walls,
+        _draw_damping(damping, config.damping_of(split), domain),
+        draw_sources(sources, config.sources_of(split), **room),
     )
 
 
-def _draw_walls(rng: np.random.Generator, walls: WallConfig) -> dict[str, Condition]:
-    drawn = [CONDITIONS[i] for i in rng.integers(len(CONDITIONS), size=len(SIDES))]
-    wanted: list[WallCondition] = [getattr(walls, side) for side in SIDES]
+def _draw_walls(rng: np.random.Generator, walls: WallConfig) -> dict[str, SideCondition]:
+    drawn = [walls.random_from[i] for i in rng.integers(len(walls.random_from), size=len(SIDES))]
     return {
         side: random if condition == "random" else condition
-        for side, condition, random in zip(SIDES, wanted, drawn, strict=True)
+        for side, condition, random in zip(SIDES, walls.sides, drawn, strict=True)
     }
+
+
+def _mirrors(walls: Mapping[str, SideCondition]) -> dict[str, Condition]:
+    """Condition in which a field at rest is mirrored at each side.
+
+    At an absorbing side it is ∂u/∂n = 0: there c ∂u/∂n = −u_t, which is zero at first. A pulse cut off by the
+    side would send a jump of u_t into the domain.
+    """
+    return {side: "dirichlet" if name == "dirichlet" else "neumann" for side, name in walls.items()}
+
+
+def _draw_damping(rng: np.random.Generator, config: DampingConfig, domain: DomainConfig) -> Damping | None:
+    kind = config.kinds[rng.integers(len(config.kinds))]
+    strength = float(rng.uniform(*config.strength))
+    if kind == "none":
+        return None
+    if kind == "uniform":
+        return UniformDamping(strength)
+    if kind == "sponge":
+        return SpongeDamping(strength, config.thickness, domain.width, domain.height)
+    return draw_random_damping(rng, correlation_length=config.correlation_length, strength=strength)
 
 
 def _draw_medium(rng: np.random.Generator, medium: MediumConfig, domain: DomainConfig, index: int) -> Medium:
@@ -147,15 +198,7 @@ def _draw_medium(rng: np.random.Generator, medium: MediumConfig, domain: DomainC
     )
 
 
-def _draw_pulses(
-    rng: np.random.Generator, pulses: PulseConfig, domain: DomainConfig, walls: Mapping[str, Condition]
-) -> GaussianPulses:
+def _draw_pulses(rng: np.random.Generator, pulses: PulseConfig, room: Mapping[str, Any]) -> GaussianPulses:
     return draw_gaussian_pulses(
-        rng,
-        count=pulses.count,
-        pulse_width=pulses.width,
-        amplitude=pulses.amplitude,
-        boundaries=walls,
-        width=domain.width,
-        height=domain.height,
+        rng, count=pulses.count, pulse_width=pulses.width, amplitude=pulses.amplitude, **room
     )

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from slimwave.data.distributions import MediumConfig, PulseConfig, WallConfig
+from slimwave.data.distributions import (
+    DampingConfig,
+    MediumConfig,
+    PulseConfig,
+    SourceConfig,
+    WallConfig,
+)
 from slimwave.data.ranges import require_at_least, require_positive
 from slimwave.data.splits import SPLITS, Split, SplitConfig, SplitsConfig
 
@@ -114,7 +120,9 @@ class GenerateConfig:
     seed: int = 0
     domain: DomainConfig = field(default_factory=DomainConfig)
     medium: MediumConfig = field(default_factory=MediumConfig)
+    damping: DampingConfig = field(default_factory=DampingConfig)
     pulses: PulseConfig = field(default_factory=PulseConfig)
+    sources: SourceConfig = field(default_factory=SourceConfig)
     walls: WallConfig = field(default_factory=WallConfig)
     time: TimeConfig = field(default_factory=TimeConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
@@ -133,20 +141,41 @@ class GenerateConfig:
                 f"--workers: expected 1 together with --scheduler, whose workers are used, got {self.workers}"
             )
         require_at_least("trajectories_per_shard", self.trajectories_per_shard, 1)
-        self.medium.check("medium")
-        self.pulses.check("pulses")
-        for name in self.split_names:
-            self._require_room(name)
+        for name in ("medium", "damping", "pulses", "sources", "walls"):
+            getattr(self, name).check(name)
+        for split in self.split_names:
+            self._require_room(split)
+            self._require_waves(split)
         object.__setattr__(self, "output", Path(self.output))
 
     def _require_room(self, name: Split) -> None:
-        pulses = self.pulses_of(name)
-        flag = "pulses.width" if self.split(name).pulses is None else f"splits.{name}.pulses.width"
+        """Pulses and sources must fit between the walls, in which they are mirrored."""
         room = min(self.domain.width, self.domain.height) / WIDTHS_ACROSS
-        if not pulses.width[1] < room:
+        for kind, drawn in (("pulses", self.pulses_of(name)), ("sources", self.sources_of(name))):
+            flag = (
+                f"{kind}.width" if getattr(self.split(name), kind) is None else f"splits.{name}.{kind}.width"
+            )
+            unused = kind == "sources" and not self.sources_of(name).acts
+            if not (unused or drawn.width[1] < room):
+                raise ValueError(
+                    f"--{flag}: expected less than {room:g}, so that {WIDTHS_ACROSS} widths fit across the "
+                    f"domain of {self.domain.width:g} x {self.domain.height:g}, got {drawn.width[1]:g}"
+                )
+
+    def _require_waves(self, name: Split) -> None:
+        """Each trajectory must have a pulse, or a source that begins before its end."""
+        if self.pulses_of(name).count[0] > 0:
+            return
+        sources, end = self.sources_of(name), self.time.step * (self.split(name).snapshots - 1)
+        if sources.count[0] == 0:
             raise ValueError(
-                f"--{flag}: expected less than {room:g}, so that {WIDTHS_ACROSS} widths fit across the "
-                f"domain of {self.domain.width:g} x {self.domain.height:g}, got {pulses.width[1]:g}"
+                f"--pulses.count: expected at least 1 where --sources.count begins at 0, got "
+                f"{list(self.pulses_of(name).count)} in split {name}: a trajectory could stay at rest"
+            )
+        if not sources.onset[1] < end:
+            raise ValueError(
+                f"--sources.onset: expected less than {end:g}, where split {name} ends, got "
+                f"{list(sources.onset)}: without pulses a trajectory could stay at rest"
             )
 
     @property
@@ -166,3 +195,21 @@ class GenerateConfig:
     def pulses_of(self, name: Split) -> PulseConfig:
         """Return the distribution of pulses that a split draws from."""
         return self.split(name).pulses or self.pulses
+
+    def damping_of(self, name: Split) -> DampingConfig:
+        """Return the distribution of damping that a split draws from."""
+        return self.split(name).damping or self.damping
+
+    def sources_of(self, name: Split) -> SourceConfig:
+        """Return the distribution of sources that a split draws from."""
+        return self.split(name).sources or self.sources
+
+    @property
+    def damped(self) -> bool:
+        """Whether any trajectory is damped: then all of them hold γ."""
+        return any(self.damping_of(name).acts for name in self.split_names)
+
+    @property
+    def most_sources(self) -> int:
+        """Most sources of a trajectory: room for so many is in all of them."""
+        return max(self.sources_of(name).count[1] for name in self.split_names)

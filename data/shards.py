@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, get_args
 
 from slimwave.data.durable import write_text
 from slimwave.data.plain import build, to_plain
-from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
+from slimwave.data.scenarios import SPLITS, GenerateConfig, Split, WallConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -203,9 +203,21 @@ def shard_tasks(config: GenerateConfig) -> list[ShardTask]:
 
 
 def data_settings(config: GenerateConfig) -> dict[str, Any]:
-    """Return the settings that define the data, as plain values; a split without trajectories is no data."""
+    """Return the settings that define the data, as plain values.
+
+    A split without trajectories is no data, nor is a concern that does not act: settings that came later do
+    not change the hash of what was generated before.
+    """
     settings = {key: value for key, value in to_plain(config).items() if key not in NOT_DATA}
     settings["splits"] = {name: settings["splits"][name] for name in config.split_names}
+    for name, unused in (("damping", not config.damping.acts), ("sources", not config.sources.acts)):
+        if unused:
+            del settings[name]
+        for split in settings["splits"].values():
+            if split[name] is None:
+                del split[name]
+    if "random" not in config.walls.sides or config.walls.random_from == WallConfig().random_from:
+        del settings["walls"]["random_from"]
     return settings
 
 

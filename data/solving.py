@@ -2,7 +2,8 @@
 
 The waves of a batch share what is set up per mesh and per run, yet none depends on the others by a single
 bit: they take a time step that follows from the settings alone, the one that is stable in the fastest medium
-that their split can draw (:func:`slimwave.fem.spectra.stable_time_step`).
+that their split can draw (:func:`slimwave.fem.spectra.stable_time_step`). Waves that are damped, driven or
+absorbed are solved one by one.
 """
 
 import time
@@ -13,8 +14,10 @@ import numpy as np
 
 from slimwave.data.scenarios import GenerateConfig, Scenario
 from slimwave.data.schema import Trajectory
-from slimwave.fem.batches import BatchSolution, WaveBatch
+from slimwave.data.source_terms import source_scalars
+from slimwave.fem.batches import WaveBatch
 from slimwave.fem.meshes import rectangle
+from slimwave.fem.solver import Solution, WaveSolver
 from slimwave.fem.space import GLLSpace
 from slimwave.fem.spectra import stable_time_step
 
@@ -45,7 +48,7 @@ def solve_scenarios(
     Parameters
     ----------
     scenarios
-        Medium, initial field and walls of each.
+        Medium, damping, initial field, sources and sides of each.
     config
         Domain, grid, macro step and solver.
     snapshots
@@ -63,6 +66,19 @@ def solve_scenarios(
         raise ValueError(f"scenarios: expected some of one split, got splits {sorted(splits)}")
     domain, solver = config.domain, config.solver
     space = _space(domain.width, domain.height, elements or solver.elements, order or solver.order)
+    free = [scenario for scenario in scenarios if scenario.free]
+    solved = iter(_solve_batch(free, config, space, snapshots) if free else [])
+    return [
+        next(solved) if scenario.free else _solve_alone(scenario, config, space, snapshots)
+        for scenario in scenarios
+    ]
+
+
+def _solve_batch(
+    scenarios: Sequence[Scenario], config: GenerateConfig, space: GLLSpace, snapshots: int
+) -> list[Trajectory]:
+    """Solve free waves of one split together; each has an equal share of the process time."""
+    domain, solver = config.domain, config.solver
     started = time.process_time()
     batch = WaveBatch(
         space,
@@ -75,35 +91,60 @@ def solve_scenarios(
         [scenario.u0 for scenario in scenarios],
         times=config.time.step * np.arange(snapshots, dtype=np.float64),
         grid=(domain.nx, domain.ny),
-        time_step=stable_time_step(space, config.medium_of(splits.pop()).max_speed),
+        time_step=stable_time_step(space, config.medium_of(scenarios[0].split).max_speed),
         dtype=solver.dtype,
     )
-    seconds = set_up - started, time.process_time() - set_up
-    return _trajectories(scenarios, solution, seconds)
+    share = 1.0 / len(scenarios)
+    seconds = share * (set_up - started), share * (time.process_time() - set_up)
+    return [_trajectory(scenario, solution[k], config, seconds) for k, scenario in enumerate(scenarios)]
 
 
-def _trajectories(
-    scenarios: Sequence[Scenario], solution: BatchSolution, seconds: tuple[float, float]
-) -> list[Trajectory]:
-    """Take the waves of a batch apart; each has an equal share of the process time."""
-    set_up, solving = (total / len(scenarios) for total in seconds)
-    x, y = solution.x, solution.y
-    return [
-        Trajectory(
-            times=solution.times,
-            x=x,
-            y=y,
-            u=wave.u.astype(np.float32, copy=False),
-            v=wave.v.astype(np.float32, copy=False),
-            c=scenario.wave_speed(x[:, None], y[None, :]).astype(np.float32),
-            walls=np.array(scenario.wall_signs, dtype=np.float32),
-            energy=wave.energy,
-            parameters=scenario.parameters,
-            setup_cpu_seconds=set_up,
-            solve_cpu_seconds=solving,
-        )
-        for scenario, wave in zip(scenarios, map(solution.__getitem__, range(len(scenarios))), strict=True)
-    ]
+def _solve_alone(scenario: Scenario, config: GenerateConfig, space: GLLSpace, snapshots: int) -> Trajectory:
+    """Solve a wave that is damped, driven or absorbed, at the time step that is stable for it."""
+    domain, solver = config.domain, config.solver
+    started = time.process_time()
+    wave = WaveSolver(
+        space,
+        wave_speed=scenario.wave_speed,
+        damping=scenario.damping or 0.0,
+        boundaries=scenario.walls,
+    )
+    wave.operator(solver.dtype)
+    set_up = time.process_time()
+    solution = wave.run(
+        scenario.u0,
+        times=config.time.step * np.arange(snapshots, dtype=np.float64),
+        grid=(domain.nx, domain.ny),
+        sources=[source.for_solver() for source in scenario.sources],
+        dtype=solver.dtype,
+    )
+    return _trajectory(scenario, solution, config, (set_up - started, time.process_time() - set_up))
+
+
+def _trajectory(
+    scenario: Scenario, solution: Solution, config: GenerateConfig, seconds: tuple[float, float]
+) -> Trajectory:
+    """Put a solution together with what it was solved for."""
+    x, y = solution.x[:, None], solution.y[None, :]
+    damping = None
+    if config.damped:
+        damping = np.zeros((len(solution.x), len(solution.y)), np.float32)
+        damping += 0.0 if scenario.damping is None else scenario.damping(x, y)
+    return Trajectory(
+        times=solution.times,
+        x=solution.x,
+        y=solution.y,
+        u=solution.u.astype(np.float32, copy=False),
+        v=solution.v.astype(np.float32, copy=False),
+        c=scenario.wave_speed(x, y).astype(np.float32),
+        walls=np.array(scenario.wall_signs, dtype=np.float32),
+        energy=np.asarray(solution.energy, dtype=np.float64),
+        parameters=scenario.parameters,
+        setup_cpu_seconds=seconds[0],
+        solve_cpu_seconds=seconds[1],
+        damping=damping,
+        scalars=source_scalars(scenario.sources, solution.times, config.most_sources),
+    )
 
 
 @lru_cache(maxsize=4)

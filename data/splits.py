@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from slimwave.data.distributions import MediumConfig, PulseConfig
+from slimwave.data.distributions import DampingConfig, MediumConfig, PulseConfig, SourceConfig
 from slimwave.data.ranges import require_at_least
 
 Split = Literal["train", "valid", "test", "ood", "ood_pulses", "ood_media", "ood_long", "ood_loud"]
@@ -23,7 +23,7 @@ class SplitConfig:
         Number of trajectories; 0 leaves an optional split out.
     snapshots
         Snapshots per trajectory, the initial state included.
-    medium, pulses
+    medium, pulses, damping, sources
         Distributions of this split; None means the dataset's own.
     """
 
@@ -31,13 +31,15 @@ class SplitConfig:
     snapshots: int = 61
     medium: MediumConfig | None = None
     pulses: PulseConfig | None = None
+    damping: DampingConfig | None = None
+    sources: SourceConfig | None = None
 
     def check(self, flag: str, fewest: int) -> None:
         """Refuse, by the names of the flags below ``flag``, a split that cannot be made."""
         require_at_least(f"{flag}.trajectories", self.trajectories, fewest)
         require_at_least(f"{flag}.snapshots", self.snapshots, 2)
-        for name, own in (("medium", self.medium), ("pulses", self.pulses)):
-            if own is not None:
+        for name in ("medium", "pulses", "damping", "sources"):
+            if (own := getattr(self, name)) is not None:
                 own.check(f"{flag}.{name}")
 
 

@@ -1,7 +1,7 @@
 """Statistics of the training split in The Well's ``stats.yaml``: no other split leaks into a normalisation.
 
-Mean, standard deviation and root mean square of u, v and c, and of the change of u and v between two
-snapshots. One trajectory is in memory at a time; the moments of the parts are merged without cancellation
+Mean, standard deviation and root mean square of u, v, c and the damping, and of the change of u and v between
+two snapshots. One trajectory is in memory at a time; the moments of the parts are merged without cancellation
 (Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm, 1979).
 """
 
@@ -64,7 +64,7 @@ ShardMoments = dict[str, Moments]
 
 
 def moments_of(trajectories: Iterable[Mapping[str, NDArray[Any]]]) -> ShardMoments:
-    """Return the moments of the trajectories of a shard, each given as u and v (T, nx, ny) and c (nx, ny)."""
+    """Return the moments of the trajectories of a shard, each given by the names of its fields."""
     total: ShardMoments = {}
     for fields in trajectories:
         for name, values in fields.items():
@@ -115,7 +115,7 @@ def _add(total: ShardMoments, name: str, part: Moments) -> None:
 
 def _fields(root: Path, manifest: Manifest, entry: ShardEntry) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield the fields of the trajectories of a shard, one trajectory at a time."""
-    file, _ = open_shard(root, entry, manifest_config(root, manifest))
+    file, header = open_shard(root, entry, manifest_config(root, manifest))
     with file:
         for row in range(entry.trajectories):
-            yield {name: file["t0_fields"][name][row] for name in (*FIELDS, "c")}
+            yield {name: file["t0_fields"][name][row] for name in header.fields}

@@ -65,11 +65,11 @@ class Symmetry:
         ----------
         window
             ``state`` (…, 2, nx, ny), ``targets`` (…, horizon, 2, nx, ny), ``wave_speed`` (…, 1, nx, ny),
-            ``walls`` (…, 4), and possibly ``past`` (…, history − 1, 2, nx, ny).
+            ``walls`` (…, 4); possibly ``damping`` (…, 1, nx, ny) and ``past`` (…, history − 1, 2, nx, ny).
         """
         sign = -1.0 if self.negate else 1.0
         moved = {name: self.move(field) for name, field in window.items() if name != "walls"}
-        for name in moved.keys() - {"wave_speed"}:
+        for name in moved.keys() - {"wave_speed", "damping"}:
             moved[name] = sign * moved[name] if self.negate else moved[name]
         if self.reverse_time:
             moved |= _reversed(moved)
@@ -89,7 +89,7 @@ class RandomSymmetry:
         Whether dx = dy: x and y are exchanged only then, and only where nx = ny, so that windows keep their
         shape and make batches.
     reverse_time
-        Whether time may be reversed: only for media without damping, sources and absorbing sides.
+        Whether time may be reversed; a window with damping or an absorbing side never is.
     """
 
     def __init__(self, seed: int, *, square_cells: bool, reverse_time: bool = True) -> None:
@@ -112,7 +112,8 @@ class RandomSymmetry:
         flip_x, flip_y, transpose, negate, reverse = (bool(drawn >> bit & 1) for bit in range(5))
         nx, ny = window["wave_speed"].shape[-2:]
         transpose = transpose and self.square_cells and nx == ny
-        symmetry = Symmetry(flip_x, flip_y, transpose, negate, reverse and self.reverse_time)
+        lossless = "damping" not in window and bool(window["walls"].all())
+        symmetry = Symmetry(flip_x, flip_y, transpose, negate, reverse and self.reverse_time and lossless)
         return symmetry.apply(window)
 
 

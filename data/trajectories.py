@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
-from slimwave.data.schema import Float32, Float64
+from slimwave.data.schema import DAMPING, Float32, Float64
 from slimwave.data.shards import ShardEntry
 
 
@@ -28,11 +28,13 @@ class Trajectories:
     c
         Wave speed, (n, nx, ny), float32.
     walls
-        (n, 4), float32: −1 Dirichlet, +1 Neumann, for left, right, bottom, top.
+        (n, 4), float32: −1 Dirichlet, +1 Neumann, 0 absorbing, for left, right, bottom, top.
     energy
         Energy of the finite-element solution, (n, T), float64.
     times, x, y
         (T,), (nx,), (ny,), float64.
+    damping
+        γ, (n, nx, ny), float32, or None in a dataset without damping.
     """
 
     u: Tensor
@@ -43,6 +45,7 @@ class Trajectories:
     times: Tensor
     x: Tensor
     y: Tensor
+    damping: Tensor | None = None
 
 
 def load_trajectories(
@@ -82,12 +85,13 @@ def load_trajectories(
         c=np.empty((count, *info.grid), np.float32),
         walls=np.empty((count, 4), np.float32),
         energy=np.empty((count, length)),
+        damping=np.empty((count, *info.grid), np.float32) if info.damped else None,
     )
     for entry in entries:
         if entry.first < count:
             arrays.fill(info, entry)
     return Trajectories(
-        **{name: torch.from_numpy(array) for name, array in vars(arrays).items()},
+        **{name: torch.from_numpy(array) for name, array in vars(arrays).items() if array is not None},
         times=info.macro_step * torch.arange(length, dtype=torch.float64),
         x=torch.linspace(0.0, info.config.domain.width, info.grid[0], dtype=torch.float64),
         y=torch.linspace(0.0, info.config.domain.height, info.grid[1], dtype=torch.float64),
@@ -103,6 +107,7 @@ class _Arrays:
     c: Float32
     walls: Float32
     energy: Float64
+    damping: Float32 | None
 
     def fill(self, info: DatasetInfo, entry: ShardEntry) -> None:
         count, length = self.energy.shape
@@ -114,6 +119,8 @@ class _Arrays:
             fields["u"].read_direct(self.u, np.s_[:taken, :length], rows)
             fields["v"].read_direct(self.v, np.s_[:taken, :length], rows)
             fields["c"].read_direct(self.c, np.s_[:taken], rows)
+            if self.damping is not None:
+                fields[DAMPING].read_direct(self.damping, np.s_[:taken], rows)
         self.walls[rows] = header.walls[:taken]
         self.energy[rows] = header.energy[:taken, :length]
 

@@ -22,6 +22,8 @@ from slimwave.data.normalisation import Normalisation, Normaliser
 from slimwave.data.open_shards import ShardSource
 from slimwave.data.reading import DatasetInfo, dataset_info
 from slimwave.data.schema import Float32
+from slimwave.data.snapshots import Snapshots
+from slimwave.data.symmetries import RandomSymmetry
 from slimwave.data.trajectories import Trajectories, load_trajectories, require_snapshots
 
 __all__ = ["DatasetInfo", "Trajectories", "WaveWindows", "Window", "dataset_info", "load_trajectories"]
@@ -46,8 +48,8 @@ class Source(Protocol):
     trajectories: int
     snapshots: int
 
-    def read(self, trajectory: int, snapshots: range) -> tuple[Float32, Float32, Float32]:
-        """Return states (n, 2, nx, ny), wave speed (nx, ny) and walls (4,), in arrays of the caller's own."""
+    def read(self, trajectory: int, snapshots: range) -> Snapshots:
+        """Return some snapshots of a trajectory."""
 
 
 class WaveWindows(Dataset[Window]):
@@ -64,7 +66,9 @@ class WaveWindows(Dataset[Window]):
     ``wave_speed``
         (1, nx, ny)
     ``walls``
-        (4,): −1 Dirichlet, +1 Neumann, for left, right, bottom, top
+        (4,): −1 Dirichlet, +1 Neumann, 0 absorbing, for left, right, bottom, top
+    ``damping``
+        (1, nx, ny): γ, only in a dataset that may be damped
 
     Window i begins at snapshot ``every · (i % windows_per_trajectory)`` of trajectory
     ``i // windows_per_trajectory``.
@@ -88,7 +92,8 @@ class WaveWindows(Dataset[Window]):
         ``std`` or ``rms`` scales states and wave speed by the statistics of the training split, see
         :mod:`slimwave.data.normalisation`; None hands out physical units.
     transform
-        Applied to every window, such as :class:`slimwave.data.symmetries.RandomSymmetry`.
+        Applied to every window, such as :class:`slimwave.data.symmetries.RandomSymmetry`, which is refused
+        where sources act: it does not move them.
     in_memory
         Read the whole split once. Otherwise files are opened lazily, in each process by itself, and memory
         does not grow with the dataset.
@@ -100,7 +105,7 @@ class WaveWindows(Dataset[Window]):
     DatasetError
         If it is unfinished or damaged.
     ValueError
-        If the trajectories are shorter than a window.
+        If the trajectories are shorter than a window, or the transform does not fit.
     """
 
     def __init__(
@@ -121,6 +126,10 @@ class WaveWindows(Dataset[Window]):
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         source = open_source(root, split)
         self.info = source.info
+        if self.info.driven and isinstance(transform, RandomSymmetry):
+            raise ValueError(
+                f"transform: {root} has sources, which RandomSymmetry does not move; give another"
+            )
         self.split, self.horizon, self.history = split, horizon, history
         self.stride, self.every = stride, every
         self.span = (history + horizon - 1) * stride + 1
@@ -141,14 +150,17 @@ class WaveWindows(Dataset[Window]):
         index %= len(self)
         trajectory, place = divmod(index, self.windows_per_trajectory)
         snapshots = range(place * self.every, place * self.every + self.span, self.stride)
-        states, wave_speed, walls = map(torch.from_numpy, self.source.read(trajectory, snapshots))
+        read = self.source.read(trajectory, snapshots)
+        states = torch.from_numpy(read.states)
         present = self.history - 1
         window = {
             "state": states[present],
             "targets": states[present + 1 :],
-            "wave_speed": wave_speed[None],
-            "walls": walls,
+            "wave_speed": torch.from_numpy(read.wave_speed)[None],
+            "walls": torch.from_numpy(read.walls),
         }
+        if read.damping is not None:
+            window["damping"] = torch.from_numpy(read.damping)[None]
         if present:
             window["past"] = states[:present]
         if self.normaliser is not None:
@@ -177,9 +189,19 @@ class _Memory:
         self.states = np.empty((source.trajectories, source.snapshots, 2, *grid), np.float32)
         self.wave_speeds = np.empty((source.trajectories, *grid), np.float32)
         self.walls = np.empty((source.trajectories, 4), np.float32)
+        self.dampings: Float32 | None = None
+        if source.info.damped:
+            self.dampings = np.empty((source.trajectories, *grid), np.float32)
         for i in range(source.trajectories):
-            self.states[i], self.wave_speeds[i], self.walls[i] = source.read(i, whole)
+            self.states[i], self.wave_speeds[i], self.walls[i], damping = source.read(i, whole)
+            if self.dampings is not None:
+                self.dampings[i] = damping
 
-    def read(self, trajectory: int, snapshots: range) -> tuple[Float32, Float32, Float32]:
+    def read(self, trajectory: int, snapshots: range) -> Snapshots:
         window = slice(snapshots.start, snapshots.stop, snapshots.step)
-        return self.states[trajectory, window], self.wave_speeds[trajectory], self.walls[trajectory]
+        return Snapshots(
+            self.states[trajectory, window],
+            self.wave_speeds[trajectory],
+            self.walls[trajectory],
+            None if self.dampings is None else self.dampings[trajectory],
+        )

@@ -54,12 +54,7 @@ class SmoothRandomMedium:
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Array:
         """Speed c at the points (x, y), arrays of one shape."""
-        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-        gaussian = np.zeros(x.shape)
-        for (kx, ky), phase in zip(self.wave_vectors, self.phases, strict=True):
-            gaussian += np.cos(kx * x + ky * y + phase)
-        gaussian *= np.sqrt(2.0 / len(self.phases))
-        share = 0.5 * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * gaussian))
+        share = smooth_random_share(self.wave_vectors, self.phases, x, y)
         return self.min_speed + (self.max_speed - self.min_speed) * share
 
 
@@ -243,6 +238,16 @@ class GradientMedium:
 
 
 Medium = SmoothRandomMedium | LayeredMedium | InclusionMedium | FaultedMedium | GradientMedium
+
+
+def smooth_random_share(wave_vectors: Array, phases: Array, x: ArrayLike, y: ArrayLike) -> Array:
+    """Φ(g), a smooth random field close to uniform in (0, 1); see `SmoothRandomMedium`."""
+    x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+    gaussian = np.zeros(x.shape)
+    for (kx, ky), phase in zip(wave_vectors, phases, strict=True):
+        gaussian += np.cos(kx * x + ky * y + phase)
+    gaussian *= np.sqrt(2.0 / len(phases))
+    return 0.5 * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * gaussian))
 
 
 def draw_smooth_random_medium(

@@ -183,7 +183,7 @@ def _competitors(config: CompareConfig, info: DatasetInfo) -> list[Competitor]:
     for name, path in config.models.items():
         model = load_model(path)
         source = f"the dataset {config.data}, for --models {name!r},"
-        model.task.require_same(info.spacing, info.macro_step, source)
+        model.task.require_dataset(info, source)
         models.append(ModelCompetitor(name, model, Path(path), device))
     return [*models, Persistence(), *(CoarseSolver(info, count) for count in config.coarse_elements)]
 

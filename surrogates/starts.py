@@ -48,7 +48,7 @@ def dataset_start(config: RolloutConfig, task: WaveTask) -> Start:
         If the dataset is not one the model was made for, or there is no such trajectory or snapshot.
     """
     info = dataset_info(config.data)
-    task.require_same(info.spacing, info.macro_step, f"the dataset {config.data}")
+    task.require_dataset(info, f"the dataset {config.data}")
     if config.split not in info.splits:
         raise ValueError(
             f"--split: {config.data} has the splits {', '.join(info.splits)}, got {config.split}; choose one"

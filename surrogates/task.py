@@ -58,7 +58,14 @@ class WaveTask:
 
     @classmethod
     def of_dataset(cls, info: DatasetInfo) -> "WaveTask":
-        """Task of a dataset, with the scales of its training split."""
+        """Task of a dataset, with the scales of its training split.
+
+        Raises
+        ------
+        ValueError
+            If the waves are damped or driven.
+        """
+        require_free(info, f"the dataset {info.root}")
         stats = info.stats
         return cls(
             macro_step=info.macro_step,
@@ -74,6 +81,11 @@ class WaveTask:
     def cells_per_step(self) -> float:
         """Cells that the fastest wave crosses in one macro step."""
         return self.max_speed * self.macro_step / min(self.spacing)
+
+    def require_dataset(self, info: DatasetInfo, source: str) -> None:
+        """Refuse a dataset that the model was not made for; see :meth:`require_same`."""
+        require_free(info, source)
+        self.require_same(info.spacing, info.macro_step, source)
 
     def require_same(self, spacing: tuple[float, float], macro_step: float, source: str) -> None:
         """Refuse data on another grid spacing or macro step; the grid's size is free.
@@ -105,6 +117,23 @@ class WaveTask:
         """Rebuild a task; ValueError or TypeError where the values do not fit."""
         plain = {key: _numbers(value) for key, value in values.items()}
         return cls(**plain)  # type: ignore[arg-type]
+
+
+def require_free(info: DatasetInfo, source: str) -> None:
+    """Refuse waves that are damped or driven: no network is told of γ or f.
+
+    Raises
+    ------
+    ValueError
+        Naming what acts.
+    """
+    if info.driven or info.damped:
+        what, flag = (
+            ("sources", "--sources.count 0,0") if info.driven else ("damping", "--damping.kinds none")
+        )
+        raise ValueError(
+            f"{source} has {what}, which no surrogate takes into account; use data generated with {flag}"
+        )
 
 
 def _numbers(value: object) -> float | tuple[float, ...]:

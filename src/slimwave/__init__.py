@@ -20,26 +20,30 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from slimwave.compression.decomposition import decompose as decompose
     from slimwave.compression.formats import make_conv as make_conv
     from slimwave.compression.materialise import materialise as materialise
     from slimwave.compression.one_way import OneWayConv as OneWayConv
     from slimwave.compression.pq_index import pq_index as pq_index
     from slimwave.compression.rewriting import compress as compress
-    from slimwave.compression.rounds import prune_rounds as prune_rounds
     from slimwave.compression.sap import SAPPruner as SAPPruner
     from slimwave.compression.sparse_file import load_sparse as load_sparse
     from slimwave.compression.sparse_file import save_sparse as save_sparse
     from slimwave.data.checking import check_dataset as check_dataset
     from slimwave.data.generation import generate as generate
+    from slimwave.data.own_data import OwnTrajectory as OwnTrajectory
+    from slimwave.data.own_data import write_dataset as write_dataset
+    from slimwave.data.sampler import ResumableSampler as ResumableSampler
+    from slimwave.data.scenarios import DampingConfig as DampingConfig
     from slimwave.data.scenarios import DomainConfig as DomainConfig
     from slimwave.data.scenarios import GenerateConfig as GenerateConfig
     from slimwave.data.scenarios import MediumConfig as MediumConfig
     from slimwave.data.scenarios import PulseConfig as PulseConfig
     from slimwave.data.scenarios import SolverConfig as SolverConfig
+    from slimwave.data.scenarios import SourceConfig as SourceConfig
     from slimwave.data.scenarios import SplitConfig as SplitConfig
     from slimwave.data.scenarios import SplitsConfig as SplitsConfig
     from slimwave.data.scenarios import WallConfig as WallConfig
+    from slimwave.data.symmetries import RandomSymmetry as RandomSymmetry
     from slimwave.data.windows import WaveWindows as WaveWindows
     from slimwave.data.windows import load_trajectories as load_trajectories
     from slimwave.fem.meshes import rectangle as rectangle
@@ -54,7 +58,6 @@ if TYPE_CHECKING:
     from slimwave.surrogates.pruning import prune as prune
     from slimwave.surrogates.pruning_settings import PruneConfig as PruneConfig
     from slimwave.surrogates.pruning_settings import SAPConfig as SAPConfig
-    from slimwave.surrogates.pruning_settings import StopConfig as StopConfig
     from slimwave.surrogates.rollout_settings import RolloutConfig as RolloutConfig
     from slimwave.surrogates.training import train as train
     from slimwave.surrogates.training_settings import FitConfig as FitConfig
@@ -62,27 +65,30 @@ if TYPE_CHECKING:
     from slimwave.surrogates.training_settings import ValidationConfig as ValidationConfig
 
 _HOMES = {
-    "compression.decomposition": ("decompose",),
     "compression.formats": ("make_conv",),
     "compression.materialise": ("materialise",),
     "compression.one_way": ("OneWayConv",),
     "compression.pq_index": ("pq_index",),
     "compression.rewriting": ("compress",),
-    "compression.rounds": ("prune_rounds",),
     "compression.sap": ("SAPPruner",),
     "compression.sparse_file": ("load_sparse", "save_sparse"),
     "data.checking": ("check_dataset",),
     "data.generation": ("generate",),
+    "data.own_data": ("OwnTrajectory", "write_dataset"),
+    "data.sampler": ("ResumableSampler",),
     "data.scenarios": (
+        "DampingConfig",
         "DomainConfig",
         "GenerateConfig",
         "MediumConfig",
         "PulseConfig",
         "SolverConfig",
+        "SourceConfig",
         "SplitConfig",
         "SplitsConfig",
         "WallConfig",
     ),
+    "data.symmetries": ("RandomSymmetry",),
     "data.windows": ("WaveWindows", "load_trajectories"),
     "fem.meshes": ("rectangle",),
     "fem.solver": ("Solution", "WaveSolver"),
@@ -93,7 +99,7 @@ _HOMES = {
     "surrogates.forecasting": ("rollout",),
     "surrogates.network_settings": ("NetworkConfig",),
     "surrogates.pruning": ("prune",),
-    "surrogates.pruning_settings": ("PruneConfig", "SAPConfig", "StopConfig"),
+    "surrogates.pruning_settings": ("PruneConfig", "SAPConfig"),
     "surrogates.rollout_settings": ("RolloutConfig",),
     "surrogates.training": ("train",),
     "surrogates.training_settings": ("FitConfig", "TrainConfig", "ValidationConfig"),

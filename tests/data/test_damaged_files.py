@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from slimwave.data.guard import open_guarded
+from slimwave.data.headers import read_header
 from slimwave.data.reading import dataset_info
-from slimwave.data.schema import read_header
 from slimwave.data.shards import DatasetError
 from slimwave.data.windows import WaveWindows, load_trajectories
 
@@ -273,7 +273,7 @@ def test_wrong_shape_or_type(dataset: Path, shape: tuple[int, ...], dtype: str, 
 def test_wall_of_an_unknown_kind(dataset: Path) -> None:
     with h5py.File(dataset / SHARD, "r+") as file:
         file["slimwave/walls"][0, 0] = 0.5
-    with pytest.raises(DatasetError, match=r"values of /slimwave/walls: expected -1 or 1, got 0\.5"):
+    with pytest.raises(DatasetError, match=r"values of /slimwave/walls: expected -1, 0 or 1, got 0\.5"):
         read(dataset)
 
 

@@ -26,6 +26,7 @@ from slimwave.data import generation
 from slimwave.data.checking import check_dataset
 from slimwave.data.generation import generate
 from slimwave.data.guard import open_guarded
+from slimwave.data.headers import read_header
 from slimwave.data.plain import to_plain
 from slimwave.data.run_folders import RunFolder, RunFolderError
 from slimwave.data.scenarios import (
@@ -38,7 +39,6 @@ from slimwave.data.scenarios import (
     WallConfig,
     draw_scenario,
 )
-from slimwave.data.schema import read_header
 from slimwave.data.shards import DatasetError
 from slimwave.data.solving import solve_scenario, solve_scenarios
 

@@ -37,3 +37,27 @@ def test_standing_wave(
     spacing = (WIDTH / (nx - 1), HEIGHT / (ny - 1))
     energy = grid_energy(u, v, np.full((nx, ny), c), np.array([*in_x, *in_y]), spacing)
     assert energy == pytest.approx([omega**2 * WIDTH * HEIGHT / 8], rel=1e-12)
+
+
+@pytest.mark.parametrize("low", [-1, 0, 1])
+@pytest.mark.parametrize("high", [-1, 0, 1])
+def test_open_sides_need_no_image(low: int, high: int) -> None:
+    """A smooth field that obeys its walls and does as it likes at open sides, against quadrature in 1D."""
+    nodes, length = 41, 1.3
+    x = np.linspace(0, length, nodes)
+    bend = {-1: (np.sin, np.cos, 1), 1: (np.cos, np.sin, -1)}
+    if low or high:
+        signs = (low or high, high or low)
+        (shape, slope, sign), shift = bend[signs[0]], SHAPES[signs][1]
+        wave_number = (2 + shift) * np.pi / length
+        u, exact = shape(wave_number * x), sign * wave_number * slope(wave_number * x)
+    else:
+        u, exact = (
+            np.exp(1.2 * x) * np.sin(3 * x),
+            np.exp(1.2 * x) * (1.2 * np.sin(3 * x) + 3 * np.cos(3 * x)),
+        )
+    field = np.broadcast_to(u[:, None], (1, nodes, 9)).copy()
+    energy = grid_energy(field, 0 * field, np.ones((nodes, 9)), np.array([low, high, 1, 1]), (x[1], 0.1))
+    weights = np.full(nodes, x[1])
+    weights[[0, -1]] *= 0.5
+    assert energy == pytest.approx([0.5 * (exact**2) @ weights * 0.8], rel=2e-4)

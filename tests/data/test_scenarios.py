@@ -20,12 +20,14 @@ from slimwave.data.plain import build, to_plain
 from slimwave.data.scenarios import (
     REQUIRED_SPLITS,
     SPLITS,
+    DampingConfig,
     DomainConfig,
     GenerateConfig,
     MediumConfig,
     PulseConfig,
     Scenario,
     SolverConfig,
+    SourceConfig,
     SplitConfig,
     SplitsConfig,
     TimeConfig,
@@ -47,6 +49,14 @@ def pulses(**values: Any) -> GenerateConfig:
     return GenerateConfig(pulses=PulseConfig(**values))
 
 
+def damping(**values: Any) -> GenerateConfig:
+    return GenerateConfig(damping=DampingConfig(**values))
+
+
+def sources(**values: Any) -> GenerateConfig:
+    return GenerateConfig(sources=SourceConfig(**values))
+
+
 def fields(scenario: Scenario) -> bytes:
     return scenario.wave_speed(X, Y).tobytes() + scenario.u0(X, Y).tobytes()
 
@@ -63,7 +73,41 @@ def fields(scenario: Scenario) -> bytes:
         (lambda: medium(min_speed=3.0), r"min_speed <= max_speed"),
         (lambda: medium(correlation_length=0.0), r"--medium\.correlation_length"),
         (lambda: medium(interface_width=-1.0), r"--medium\.interface_width"),
-        (lambda: pulses(count=(0, 2)), r"--pulses\.count: expected \[low, high\]"),
+        (lambda: pulses(count=(3, 2)), r"--pulses\.count: expected \[low, high\]"),
+        (
+            lambda: pulses(count=(0, 2)),
+            r"--pulses\.count: expected at least 1 where --sources\.count begins at 0, got \[0, 2\] in split",
+        ),
+        (
+            lambda: GenerateConfig(
+                pulses=PulseConfig(count=(0, 0)), sources=SourceConfig(count=(1, 1), onset=(0.0, 1.2))
+            ),
+            r"--sources\.onset: expected less than 1\.2, where split train ends, got \[0\.0, 1\.2\]",
+        ),
+        (lambda: damping(kinds=()), r"--damping\.kinds: expected one or more names, each once, got \[\]"),
+        (lambda: damping(kinds=("none", "none")), r"--damping\.kinds"),
+        (lambda: damping(strength=(-1.0, 1.0)), r"--damping\.strength: expected .* 0 <= low <= high, got"),
+        (lambda: damping(correlation_length=0.0), r"--damping\.correlation_length"),
+        (lambda: damping(thickness=-0.1), r"--damping\.thickness"),
+        (lambda: sources(count=(-1, 1)), r"--sources\.count"),
+        (lambda: sources(signals=()), r"--sources\.signals: expected one or more names"),
+        (lambda: sources(frequency=(0.0, 1.0)), r"--sources\.frequency: expected .* 0 < low"),
+        (lambda: sources(onset=(0.3, 0.2)), r"--sources\.onset"),
+        (lambda: sources(amplitude=(1.0, float("inf"))), r"--sources\.amplitude"),
+        (lambda: sources(cycles=(0, 2)), r"--sources\.cycles"),
+        (lambda: sources(count=(1, 1), width=(0.1, 0.3)), r"--sources\.width: expected less than 0\.25"),
+        (
+            lambda: SplitsConfig(ood=SplitConfig(sources=SourceConfig(width=(0.2, 0.1)))),
+            r"--splits\.ood\.sources\.width",
+        ),
+        (
+            lambda: SplitsConfig(ood=SplitConfig(damping=DampingConfig(strength=(2.0, 1.0)))),
+            r"--splits\.ood\.damping\.strength",
+        ),
+        (
+            lambda: GenerateConfig(walls=WallConfig(random_from=())),
+            r"--walls\.random_from: expected one or more names, each once",
+        ),
         (lambda: pulses(width=(0.2, 0.1)), r"--pulses\.width"),
         (lambda: pulses(amplitude=(float("nan"), 1.0)), r"--pulses\.amplitude"),
         (lambda: TimeConfig(step=-0.1), r"--time\.step"),

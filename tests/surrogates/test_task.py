@@ -5,12 +5,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from slimwave.data.generation import generate
-from slimwave.data.scenarios import GenerateConfig, MediumConfig
+from slimwave.data.scenarios import DampingConfig, GenerateConfig, MediumConfig, SourceConfig
 from slimwave.data.windows import dataset_info, load_trajectories
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.task import WaveTask
@@ -29,6 +30,31 @@ def test_scales_are_those_of_the_training_split(dataset: Path) -> None:
     assert task.macro_step == 0.05
     assert task.spacing == pytest.approx((1 / 16, 0.75 / 12))
     assert task.cells_per_step == pytest.approx(task.max_speed * 0.05 * 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"damping": DampingConfig(kinds=("uniform",))},
+            "the dataset .* has damping, which no surrogate takes",
+        ),
+        (
+            {"sources": SourceConfig(count=(1, 1), width=(0.06, 0.08))},
+            r"the dataset .* has sources, which .* --sources\.count 0,0",
+        ),
+    ],
+)
+def test_what_no_network_is_told_of_is_refused(
+    dataset_settings: Callable[..., GenerateConfig], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    config = dataset_settings(tmp_path / "data", **changes)
+    generate(config)
+    info = dataset_info(config.output)
+    with pytest.raises(ValueError, match=message):
+        WaveTask.of_dataset(info)
+    with pytest.raises(ValueError, match=message):
+        TASK.require_dataset(info, "the dataset x")
 
 
 def test_a_homogeneous_medium_gives_a_usable_scale(
