@@ -4,9 +4,10 @@
 >>> comparison.rows[0].errors["test"]["50"]  # doctest: +SKIP
 0.059
 
-Errors are relative L2 errors of u against the dataset's finite-element solution, rolled out from the first
-snapshot of every trajectory. A speed only means something beside the solver that reaches the same error, so
-the coarser finite-element solutions stand in the same table.
+Errors are those of u against the dataset's finite-element solution, rolled out from the first snapshot of
+every trajectory: the relative L2 error in the table, and beside it all that
+:mod:`slimwave.surrogates.scores` names. A speed only means something beside the solver that reaches the same
+error, so the coarser finite-element solutions stand in the same table.
 """
 
 import json
@@ -37,17 +38,20 @@ from slimwave.surrogates.competitors import (
     Row,
 )
 from slimwave.surrogates.devices import resolve_device
-from slimwave.surrogates.metrics import relative_l2, valid_time
+from slimwave.surrogates.metrics import energy, energy_error
 from slimwave.surrogates.pruning import SPARSE
 from slimwave.surrogates.runtimes import Latency, measure_latency
+from slimwave.surrogates.scores import StepErrors, median_valid_time, reported_steps, step_errors, summarise
 from slimwave.surrogates.training import MAY_DIFFER
 
 __all__ = ["PERSISTENCE", "Comparison", "Row", "Sample", "compare"]
 
-REPORTED_STEPS = (1, 10, 50)
+ENERGY = "energy_drift"
 RESULT_FILE = "comparison.json"
 
 Array = NDArray[Any]
+Judged = dict[Split, dict[str, StepErrors]]
+"""Split → name of the row → metric → (trajectories, steps)."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,10 @@ class Comparison:
         Error up to which a forecast counts as valid.
     trajectories
         Split → trajectories judged.
-    errors
-        Split → name of the row → relative L2 errors of u, of shape (trajectories, steps).
+    judged
+        Split → name of the row → metric → values of shape (trajectories, steps); the metrics of
+        :mod:`slimwave.surrogates.scores`, and ``energy_drift``, see
+        :func:`slimwave.surrogates.metrics.energy_error`.
     pruning
         Name of the row → records of its pruning rounds.
     sample
@@ -108,18 +114,29 @@ class Comparison:
     macro_step: float
     threshold: float
     trajectories: dict[str, int]
-    errors: dict[str, dict[str, Array]]
+    judged: dict[str, dict[str, dict[str, Array]]]
     pruning: dict[str, list[dict[str, Any]]]
     sample: Sample
 
+    @property
+    def errors(self) -> dict[str, dict[str, Array]]:
+        """Split → name of the row → relative L2 errors of u, of shape (trajectories, steps)."""
+        return {
+            split: {name: metrics["relative_l2"] for name, metrics in named.items()}
+            for split, named in self.judged.items()
+        }
+
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the table, the median error curves and the pruning rounds, without the fields.
+        """Plain values: the table, median curves of all metrics and the pruning rounds, without the fields.
 
         An infinite error, of a rollout that has blown up, becomes None.
         """
         curves = {
-            split: {name: np.median(values, axis=0).tolist() for name, values in named.items()}
-            for split, named in self.errors.items()
+            split: {
+                name: {metric: np.median(values, axis=0).tolist() for metric, values in metrics.items()}
+                for name, metrics in named.items()
+            }
+            for split, named in self.judged.items()
         }
         return {
             "rows": [_finite(to_plain(row)) for row in self.rows],
@@ -127,7 +144,7 @@ class Comparison:
             "macro_step": self.macro_step,
             "threshold": self.threshold,
             "trajectories": self.trajectories,
-            "median_errors": _finite(curves),
+            "median_curves": _finite(curves),
             "pruning": self.pruning,
         }
 
@@ -157,20 +174,20 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
         may_differ=(*MAY_DIFFER, "models"),
     )
     (folder.path / LOG).unlink(missing_ok=True)
-    forecasts = _forecasts(competitors, data, progress=progress)
+    sample = _sample(first, data[first], config.seed)
+    judged = _judge(competitors, data, info, sample, progress=progress)
     timed = _time(competitors, data[first], config)
-    errors: dict[str, dict[str, Array]] = {s: _errors(forecasts[s], data[s]) for s in data}
-    steps: dict[str, list[int]] = {s: _reported_steps(data[s].u.shape[1] - 1) for s in data}
+    steps: dict[str, list[int]] = {s: reported_steps(data[s].u.shape[1] - 1) for s in data}
     comparison = Comparison(
         folder=folder.path,
-        rows=[_judged(one.row(timed[one.name]), errors, steps, config, info) for one in competitors],
+        rows=[_scored(one.row(timed[one.name]), judged, steps, config, info) for one in competitors],
         steps=steps,
         macro_step=info.macro_step,
         threshold=config.threshold,
         trajectories={split: len(data[split].u) for split in data},
-        errors=errors,
+        judged={s: {n: _arrays(metrics) for n, metrics in named.items()} for s, named in judged.items()},
         pruning=_pruning_rounds(config),
-        sample=_sample(first, forecasts[first], data[first], config.seed),
+        sample=sample,
     )
     _keep(comparison, folder)
     return comparison
@@ -212,21 +229,39 @@ def _trajectories(config: CompareConfig, split: Split) -> Trajectories:
     return load_trajectories(config.data, split, limit=config.trajectories, snapshots=snapshots)
 
 
-def _reported_steps(last: int) -> list[int]:
-    return [step for step in REPORTED_STEPS if step < last] + [last]
-
-
-def _forecasts(
-    competitors: Sequence[Competitor], data: dict[Split, Trajectories], *, progress: bool
-) -> dict[Split, dict[str, Tensor]]:
-    """Let every competitor forecast every split: u of shape (trajectories, steps + 1, nx, ny)."""
-    forecasts: dict[Split, dict[str, Tensor]] = {split: {} for split in data}
+def _judge(
+    competitors: Sequence[Competitor],
+    data: dict[Split, Trajectories],
+    info: DatasetInfo,
+    sample: Sample,
+    *,
+    progress: bool,
+) -> Judged:
+    """Let every competitor forecast every split, one at a time; keep its errors and the sample's field."""
+    judged: Judged = {split: {} for split in data}
     turns = [(split, one) for split in data for one in competitors]
     with progress_bar(len(turns), "compare", "part", shown=progress) as bar:
         for split, one in turns:
-            forecasts[split][one.name] = one.forecast(split, data[split])
+            forecast = one.forecast(split, data[split])
+            judged[split][one.name] = _metrics(forecast, data[split], info)
+            if split == sample.split:
+                sample.forecasts[one.name] = forecast[sample.trajectory, :, 0].numpy()
             bar.update()
-    return forecasts
+    return judged
+
+
+def _metrics(forecast: Tensor, data: Trajectories, info: DatasetInfo) -> StepErrors:
+    """Every metric by name, (trajectories, steps)."""
+    medium = data.c[:, None], info.spacing
+    true = energy(torch.stack([data.u, data.v], dim=2), *medium)
+    return {
+        **step_errors(forecast[:, 1:, 0], data.u[:, 1:], data.walls, info.spacing),
+        ENERGY: energy_error(energy(forecast, *medium), true),
+    }
+
+
+def _arrays(metrics: StepErrors) -> dict[str, Array]:
+    return {name: values.numpy() for name, values in metrics.items()}
 
 
 def _time(
@@ -240,27 +275,20 @@ def _time(
     return timed
 
 
-def _errors(forecasts: dict[str, Tensor], data: Trajectories) -> dict[str, Array]:
-    """Relative L2 errors of u, (trajectories, steps), by name."""
-    return {name: relative_l2(u[:, 1:], data.u[:, 1:]).numpy() for name, u in forecasts.items()}
-
-
-def _judged(
-    row: Row,
-    errors: Mapping[str, dict[str, Array]],
-    steps: Mapping[str, list[int]],
-    config: CompareConfig,
-    info: DatasetInfo,
+def _scored(
+    row: Row, judged: Judged, steps: Mapping[str, list[int]], config: CompareConfig, info: DatasetInfo
 ) -> Row:
     """Add the errors to a row."""
-    at_steps: dict[str, dict[str, float]] = {}
-    valid: dict[str, float] = {}
-    for split, named in errors.items():
-        medians = np.median(named[row.name], axis=0)
-        at_steps[split] = {str(step): float(medians[step - 1]) for step in steps[split]}
-        times = valid_time(torch.from_numpy(named[row.name]), info.macro_step, config.threshold)
-        valid[split] = float(np.median(times))
-    return replace(row, errors=at_steps, valid_time=valid)
+    metrics: dict[str, StepErrors] = {split: named[row.name] for split, named in judged.items()}
+    scores = {split: summarise(values) for split, values in metrics.items()}
+    return replace(
+        row,
+        errors={s: {str(n): scores[s]["relative_l2"][str(n)] for n in steps[s]} for s in scores},
+        scores=scores,
+        valid_time={
+            s: median_valid_time(values, info.macro_step, config.threshold) for s, values in metrics.items()
+        },
+    )
 
 
 def _pruning_rounds(config: CompareConfig) -> dict[str, list[dict[str, Any]]]:
@@ -273,7 +301,8 @@ def _pruning_rounds(config: CompareConfig) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _sample(split: str, forecasts: dict[str, Tensor], data: Trajectories, seed: int) -> Sample:
+def _sample(split: str, data: Trajectories, seed: int) -> Sample:
+    """Draw the trajectory to be shown; the forecasts are filled in as they are made."""
     index = int(np.random.default_rng(seed).integers(len(data.u)))
     return Sample(
         split=split,
@@ -283,7 +312,7 @@ def _sample(split: str, forecasts: dict[str, Tensor], data: Trajectories, seed: 
         y=data.y.numpy(),
         wave_speed=data.c[index].numpy(),
         reference=data.u[index].numpy(),
-        forecasts={name: u[index].numpy() for name, u in forecasts.items()},
+        forecasts={},
     )
 
 

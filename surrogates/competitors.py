@@ -58,6 +58,9 @@ class Row:
         Process time spent once per medium: encoding it, or assembling the operators.
     errors
         Split → step → median relative L2 error of u over the trajectories.
+    scores
+        Split → metric → step ("10") or window ("13-30") → median over the trajectories, see
+        :mod:`slimwave.surrogates.scores`.
     valid_time
         Split → median time until which the error stays at or below the threshold.
     """
@@ -72,11 +75,12 @@ class Row:
     latency: dict[str, Latency] | None = None
     setup_ms: float | None = None
     errors: dict[str, dict[str, float]] | None = None
+    scores: dict[str, dict[str, dict[str, float]]] | None = None
     valid_time: dict[str, float] | None = None
 
 
 class Competitor(ABC):
-    """A way to forecast u.
+    """A way to forecast u and v.
 
     Parameters
     ----------
@@ -93,8 +97,8 @@ class Competitor(ABC):
 
         Returns
         -------
-        Tensor: (trajectories, snapshots, nx, ny)
-            u at the times of ``data``, the start first.
+        Tensor: (trajectories, snapshots, 2, nx, ny)
+            u and v at the times of ``data``, the start first.
         """
 
     @abstractmethod
@@ -133,11 +137,12 @@ class ModelCompetitor(Competitor):
         """Roll out all trajectories as one batch."""
         del split
         model = self.model.to(self.device)
-        state = torch.stack([data.u[:, 0], data.v[:, 0]], dim=1).to(self.device)
-        forecast = states(model, state, data.c[:, None].to(self.device), data.walls.to(self.device))
-        u = [data.u[:, 0], *(next(forecast)[:, 0].cpu() for _ in range(data.u.shape[1] - 1))]
+        start = torch.stack([data.u[:, 0], data.v[:, 0]], dim=1)
+        medium = data.c[:, None].to(self.device), data.walls.to(self.device)
+        forecast = states(model, start.to(self.device), *medium)
+        following = [next(forecast).cpu() for _ in range(data.u.shape[1] - 1)]
         self.model.to("cpu")
-        return torch.stack(u, dim=1)
+        return torch.stack([start, *following], dim=1)
 
     def steps_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
         """One step in PyTorch and, if installed, in ONNX Runtime; and the encoding of the medium."""
@@ -184,7 +189,7 @@ class Persistence(Competitor):
     def forecast(self, split: Split, data: Trajectories) -> Tensor:
         """Repeat the first snapshot."""
         del split
-        return data.u[:, :1].expand_as(data.u)
+        return torch.stack([data.u[:, :1], data.v[:, :1]], dim=2).expand(-1, data.u.shape[1], -1, -1, -1)
 
     def row(self, timed: dict[str, Latency]) -> Row:
         """Nothing but the name: persistence costs nothing."""
@@ -228,7 +233,7 @@ class CoarseSolver(Competitor):
         solved = solve_scenario(scenario, config, snapshots=snapshots, elements=self.elements)
         self.setup_seconds.append(solved.setup_cpu_seconds)
         self.step_seconds.append(solved.solve_cpu_seconds / (snapshots - 1))
-        return torch.from_numpy(solved.u)
+        return torch.stack([torch.from_numpy(solved.u), torch.from_numpy(solved.v)], dim=1)
 
     def row(self, timed: dict[str, Latency]) -> Row:
         """Process times of all trajectories solved so far; the first, which may compile, is one of many."""

@@ -221,6 +221,25 @@ def energy_drift(energies: Tensor) -> Tensor:
     return _relative(energies[..., 1:] - start, start)
 
 
+def energy_error(energies: Tensor, reference: Tensor) -> Tensor:
+    """Difference from the reference's energy, relative to the energy at the start.
+
+    Both on the same grid, so that what the differences of :func:`energy` miss cancels; where nothing is
+    absorbed or damped it is the drift of the forecast.
+
+    Parameters
+    ----------
+    energies, reference: (..., steps + 1)
+        From the start on, by :func:`energy`.
+
+    Returns
+    -------
+    Tensor: (..., steps)
+        Not signed; infinite once the energy is not finite.
+    """
+    return _relative((energies - reference)[..., 1:].abs(), reference[..., :1])
+
+
 def _trapezoid(field: Tensor, axis: int, step: float) -> Tensor:
     """Weights of the trapezoidal rule along one axis, shaped to broadcast over the other."""
     nodes = field.shape[axis]

@@ -36,6 +36,11 @@ INTRODUCTION = (
     "meshes stand beside the surrogates: a surrogate is fast only where it beats the solver that reaches the "
     "same error."
 )
+SCORES = (
+    "Further errors at step {step}, relative to the whole field: of waves of more than 16, 16 to 8 and fewer "
+    "than 8 cells; at nodes within 4 of a wall, and inside; of the energy, relative to its start. VRMSE: the "
+    "mean over steps and trajectories, as The Well reports it."
+)
 
 
 def write_report(comparison: Comparison) -> Path:
@@ -89,6 +94,9 @@ class _Report:
             "Error over time",
             "Median error over time. Dashed: finite elements on coarser meshes.",
         )
+        step = self.comparison.steps[split][-2:][0]
+        yield html.paragraph(SCORES.format(step=step), quiet=True)
+        yield html.table(*tables.score_table(self.comparison, split, step))
 
     def fields(self) -> Iterator[str]:
         """Wave fields of one trajectory, still and moving."""

@@ -7,6 +7,8 @@ from slimwave.surrogates.comparison import Comparison
 from slimwave.surrogates.competitors import Row
 
 MISSING = "–"
+PURE = ("vrmse_mean", "correlation")
+"""Metrics that are written as numbers, the others in percent."""
 
 
 def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -52,6 +54,13 @@ def percent(value: float | None) -> str:
     return f"{scaled:.0f} %" if scaled >= 100 else f"{scaled:.3g} %"
 
 
+def plain(value: float | None) -> str:
+    """Write a number with three digits; what is not finite as `blown up`."""
+    if value is None:
+        return MISSING
+    return f"{value:.3g}" if math.isfinite(value) and abs(value) < 1e3 else "blown up"
+
+
 def milliseconds(value: float | None) -> str:
     """Write a time in milliseconds with three digits."""
     return MISSING if value is None else f"{value:.3g}"
@@ -77,6 +86,34 @@ def error_table(comparison: Comparison, split: str) -> tuple[list[str], list[lis
         f"valid time (≤ {100 * comparison.threshold:.0f} %)",
     ]
     return headers, [[row.name, *_errors(row, split, steps)] for row in comparison.rows]
+
+
+SCORES = {
+    "VRMSE, steps 6–12": ("vrmse_mean", "6-12"),
+    "VRMSE, steps 13–30": ("vrmse_mean", "13-30"),
+    "correlation": ("correlation", ""),
+    "largest error": ("maximum", ""),
+    "long waves": ("long", ""),
+    "middle": ("middle", ""),
+    "short": ("short", ""),
+    "at walls": ("at_walls", ""),
+    "inside": ("inside", ""),
+    "energy": ("energy_drift", ""),
+}
+"""Column → metric, and the window over which it is taken; none for the step that the table is about."""
+
+
+def score_table(comparison: Comparison, split: str, step: int) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of the further metrics on one split, at one step."""
+    headers = ["", *SCORES]
+    rows = []
+    for row in comparison.rows:
+        scores = (row.scores or {}).get(split, {})
+        values = [
+            (metric, scores.get(metric, {}).get(window or str(step))) for metric, window in SCORES.values()
+        ]
+        rows.append([row.name, *(plain(v) if m in PURE else percent(v) for m, v in values)])
+    return headers, rows
 
 
 def _costs(row: Row) -> list[str]:

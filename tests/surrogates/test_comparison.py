@@ -19,11 +19,12 @@ from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.comparison import Comparison, compare
 from slimwave.surrogates.comparison_settings import CompareConfig
 from slimwave.surrogates.counting import count_nonzero_macs
-from slimwave.surrogates.metrics import relative_l2
+from slimwave.surrogates.metrics import energy, relative_l2
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.pruning import prune
 from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.rollout import rollout
+from slimwave.surrogates.scores import step_errors
 from slimwave.surrogates.training import TrainResult, train
 from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 
@@ -93,6 +94,30 @@ def test_model_errors_are_those_of_a_rollout(
     assert row.errors[split] == pytest.approx(
         {"1": np.median(expected[:, 0]), "9": np.median(expected[:, 8])}
     )
+
+
+def test_every_metric_is_told_of_every_row(comparison: Comparison, settings: CompareConfig) -> None:
+    data = load_trajectories(settings.data, "test")
+    state = torch.stack([data.u[:, 0], data.v[:, 0]], dim=1)
+    medium = data.c[:, None], data.walls
+    forecast = rollout(load_model(settings.models["full"]), state, *medium, steps=9)
+    expected = step_errors(forecast[:, :, 0], data.u[:, 1:], data.walls, (0.0625, 0.0625))
+    judged = comparison.judged["test"]["full"]
+    assert judged.keys() == {*expected, "energy_drift"}
+    for name, values in expected.items():
+        assert np.allclose(judged[name], values.numpy(), rtol=1e-3, atol=1e-6), name
+    true = energy(torch.stack([data.u, data.v], dim=2), medium[0], (0.0625, 0.0625))
+    drift = (energy(forecast, medium[0], (0.0625, 0.0625)) - true[:, 1:]).abs() / true[:, :1]
+    assert np.allclose(judged["energy_drift"], drift.numpy(), rtol=1e-3)
+    row = comparison.rows[0]
+    assert row.scores is not None
+    assert row.scores["test"]["at_walls"]["9"] == pytest.approx(np.median(judged["at_walls"][:, 8]))
+
+
+def test_the_solver_keeps_the_energy(comparison: Comparison) -> None:
+    drifts = {name: metrics["energy_drift"].max() for name, metrics in comparison.judged["test"].items()}
+    assert drifts["FE 4 × 3"] < 1e-5
+    assert drifts["FE 2 × 2"] < 0.5
 
 
 def test_persistence_repeats_the_first_snapshot(comparison: Comparison, settings: CompareConfig) -> None:
@@ -166,7 +191,10 @@ def test_the_report_s_arrays(comparison: Comparison, settings: CompareConfig) ->
 def test_the_result_is_kept_as_json(comparison: Comparison) -> None:
     kept = json.loads((comparison.folder / "comparison.json").read_text())
     assert [row["name"] for row in kept["rows"]] == [row.name for row in comparison.rows]
-    assert len(kept["median_errors"]["ood"]["full"]) == 9
+    curves = kept["median_curves"]["ood"]["full"]
+    assert len(curves) == 13
+    assert all(len(values) == 9 for values in curves.values())
+    assert kept["rows"][0]["scores"]["ood"]["within_short"].keys() == {"1", "9"}
     assert len((comparison.folder / "log.jsonl").read_text().splitlines()) == 6
 
 

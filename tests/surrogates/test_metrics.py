@@ -12,6 +12,7 @@ from slimwave.surrogates.metrics import (
     correlation,
     energy,
     energy_drift,
+    energy_error,
     errors_by_place,
     maximum_error,
     relative_l2,
@@ -123,6 +124,15 @@ def test_energy_drift_is_relative_to_the_start() -> None:
         [0.5, -0.5],
         [0.0, 0.0],
     ]
+
+
+def test_energy_error_is_the_distance_from_the_reference_at_each_step() -> None:
+    """A reference that loses energy through open sides is followed, not its start."""
+    reference = torch.tensor([[2.0, 1.0, 0.5], [0.0, 0.0, 0.0]])
+    forecast = torch.tensor([[2.0, 1.2, 0.1], [0.0, 0.0, math.nan]])
+    found = energy_error(forecast, reference)
+    assert found[0].tolist() == pytest.approx([0.1, 0.2])
+    assert found[1].tolist() == [0.0, math.inf]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.01, 0.99))
