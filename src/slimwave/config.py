@@ -272,6 +272,7 @@ def _short(message: str, name: str) -> str:
             text,
         ).replace("NoneType", "none")
     text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", got ")
+    text = re.sub(r"expected tuple, got (\S+)", r"expected a list such as [\1], got \1", text)
     match = re.search(r"the following arguments are required: (.*)", text)
     if match:
         text = "missing " + ", ".join(_shown(name, key) for key in match.group(1).split(", "))

@@ -132,3 +132,22 @@ def test_failures_have_codes_and_no_traceback(monkeypatch, capsys, error, code, 
     assert said in captured.err
     assert "Traceback" not in captured.err
     assert len(captured.err.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unroll", "seeds"),
+    [
+        (["--fit.unroll", "1"], (1,), ()),
+        (["--fit.unroll=3", "--seeds", "5"], (3,), (5,)),
+        (["--fit.unroll", "1,2", "--seeds=0,1,2"], (1, 2), (0, 1, 2)),
+    ],
+)
+def test_a_single_number_is_a_list_of_one(arguments, unroll, seeds):
+    settings = parse("train", *arguments)
+    assert (settings.fit.unroll, settings.seeds) == (unroll, seeds)
+
+
+def test_a_number_where_a_file_should_hold_a_list_is_told(tmp_path):
+    (tmp_path / "settings.yaml").write_text("fit: {unroll: 1}\n")
+    with pytest.raises(UsageError, match=r"--fit.unroll: expected a list such as \[1\], got 1"):
+        parse("train", "--config", str(tmp_path / "settings.yaml"))
