@@ -15,17 +15,14 @@ import argparse
 import copy
 import itertools
 import json
-import logging
 import platform
-import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
 
-import numpy as np
 import onnxruntime
 import torch
+from shared.rivals import met, milliseconds, onnx_session
 from torch import Tensor, nn
 
 from slimwave.compression.formats import make_conv
@@ -87,35 +84,6 @@ def prune(model: nn.Module, sparsity: float) -> None:
         with torch.no_grad():
             parameter.view(-1)[smallest] = 0.0
     model.requires_grad_(False)
-
-
-def onnx_session(model: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Return a call of the model in ONNX Runtime, on one thread."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(model, (x,), opset_version=20, dynamo=True, verbose=False)
-    assert program is not None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    content = program.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: x.numpy()}
-    return lambda: session.run(None, feed)
-
-
-def milliseconds(rivals: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median process time of each rival, in turns of a new random order."""
-    shuffle = np.random.default_rng(0).permutation
-    names = list(rivals)
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(-3, rounds):
-        for name in (names[place] for place in shuffle(len(names))):
-            start = time.process_time()
-            rivals[name]()
-            if turn >= 0:
-                taken[name].append(1e3 * (time.process_time() - start))
-    return {name: median(times) for name, times in taken.items()}
 
 
 def compare(kernel: int, sparsities: tuple[float, ...], rounds: int) -> list[Row]:
@@ -205,11 +173,6 @@ def report(rows: list[Row], fallbacks: list[FallbackRow]) -> str:
         f"target {FALLBACK}x: {met(ratios[0] >= FALLBACK)}"
     )
     return "\n".join(lines)
-
-
-def met(yes: bool) -> str:
-    """Return the word for a target."""
-    return "met" if yes else "MISSED"
 
 
 def main() -> None:

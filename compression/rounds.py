@@ -15,7 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from slimwave.compression.sap import PruneRecord, SAPPruner
+from slimwave.compression.records import PruneRecord
+from slimwave.compression.sap import SAPPruner
 from slimwave.compression.stopping import StopRule, stop_reason
 
 

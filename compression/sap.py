@@ -19,14 +19,13 @@ collapses; the records show it.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slimwave.compression.masking import MaskedModel
 from slimwave.compression.pq_index import check_exponents, pq_index, retained_lower_bound
+from slimwave.compression.records import GroupRecord, PruneRecord
 from slimwave.compression.schedules import make_schedule
 from slimwave.compression.scopes import make_scope
 
@@ -35,49 +34,6 @@ REFERENCE = "@reference."  # no parameter's name begins like this
 
 class PruningWarning(UserWarning):
     """A round of pruning asked for more than can be given."""
-
-
-@dataclass(frozen=True)
-class GroupRecord:
-    """One block of groups in one round: the whole model (global), a layer, or a layer's neurons.
-
-    `d` members (weights, terms or channels) were unpruned before, of which at least `lower_bound` (m) had to
-    stay; `pruned` (c) went and `kept` remain.  Where the block holds several groups, counts are sums and
-    `pq_index` is their mean.
-    """
-
-    name: str
-    d: int
-    pq_index: float
-    lower_bound: int
-    pruned: int
-    kept: int
-
-
-@dataclass(frozen=True)
-class PruneRecord:
-    """One pruning: d, I, m, c and kept over all groups, of `total` members in the model.
-
-    `unit` says what the members are, "weights", "terms" or "channels"; `weights_kept` of `weights_total`
-    counts weights in any case.  `pq_index` is the mean over `groups`; `emptied` names the tensors that have
-    no weight left.
-    """
-
-    unit: str
-    d: int
-    pq_index: float
-    lower_bound: int
-    pruned: int
-    kept: int
-    total: int
-    weights_kept: int
-    weights_total: int
-    groups: tuple[GroupRecord, ...]
-    emptied: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain types, for a line of JSON."""
-        return asdict(self)
 
 
 class SAPPruner(MaskedModel):
@@ -150,7 +106,7 @@ class SAPPruner(MaskedModel):
         for block, size in self._sizes().items():
             index, lower_bound = self._index_and_bound(size, kept[block])
             nothing = torch.zeros_like(lower_bound)
-            groups.append(_group_record(block, index, lower_bound, nothing, kept[block]))
+            groups.append(GroupRecord.of(block, index, lower_bound, nothing, kept[block]))
         return self._record(groups)
 
     def prune_step(self) -> PruneRecord:
@@ -176,7 +132,7 @@ class SAPPruner(MaskedModel):
             index, lower_bound = self._index_and_bound(size, kept)
             count = self._count(block, kept.sum(dim=1), lower_bound)
             survivors[block] = _largest(ranking[block].to(size.device), kept, count)
-            groups.append(_group_record(block, index, lower_bound, count, kept))
+            groups.append(GroupRecord.of(block, index, lower_bound, count, kept))
         self._masks = self.scope.scatter(survivors, self.masks)
         self.apply()
         return self._record(groups)
@@ -238,19 +194,6 @@ class SAPPruner(MaskedModel):
             raise ValueError("masks: they were not made one-shot; the sizes in the first model are missing")
         super().load_state_dict(masks)
         self._reference = {block: size.clone() for block, size in reference.items()}
-
-
-def _group_record(name: str, index: Tensor, lower_bound: Tensor, count: Tensor, kept: Tensor) -> GroupRecord:
-    occupied = index[kept.any(dim=1)]
-    d, pruned = int(kept.sum()), int(count.sum())
-    return GroupRecord(
-        name=name,
-        d=d,
-        pq_index=float(occupied.mean()) if occupied.numel() else 0.0,
-        lower_bound=int(lower_bound.sum()),
-        pruned=pruned,
-        kept=d - pruned,
-    )
 
 
 def _largest(size: Tensor, kept: Tensor, count: Tensor) -> Tensor:

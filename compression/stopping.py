@@ -55,7 +55,7 @@ class AfterRounds:
 
     def reason(self, rounds: Sequence[Round]) -> str | None:
         """Count the rounds after round 0."""
-        return f"{self.count} rounds are done" if len(rounds) > self.count else None
+        return f"all {self.count} rounds are done" if len(rounds) > self.count else None
 
 
 @dataclass(frozen=True)

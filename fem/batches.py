@@ -9,9 +9,9 @@
 ((3, 2, 9, 9), (2,))
 
 All waves take the time step of the fastest medium, so that their output times agree. On the CPU the compiled
-loops take one wave after the other from output time to output time: its fields and weights then stay in the
-fastest caches, which beats a SIMD lane per wave. What surrounds them (set-up, velocities, sampling, energies)
-works on the whole batch. On a GPU the same operations are products of small matrices, see `torch_waves`.
+loops take one wave after the other to its last output time: its fields and weights then stay in the fastest
+caches, which beats a SIMD lane per wave. So a wave is the same, bit by bit, in a batch of any size and alone.
+On a GPU the same operations are products of small matrices for the whole batch, see `torch_waves`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ from slimwave.fem.gll import Array
 from slimwave.fem.marching import FreeMarch, Plan
 from slimwave.fem.materials import Material, squared_speed
 from slimwave.fem.operators import TensorOperator, on_grid, tensor_factors
-from slimwave.fem.recording import QUANTITIES, Quantity, check_grid, check_record
+from slimwave.fem.recording import QUANTITIES, Quantity, check_grid, check_record, needs_velocities
 from slimwave.fem.sampling import Sampler
 from slimwave.fem.solution import Solution, mesh_hash
 from slimwave.fem.solver import DTYPES, check_times
@@ -41,8 +41,10 @@ from slimwave.fem.structured import TensorGrid
 
 Walls = str | Mapping[str, str]
 
-GROUP = 2**19
-"""Bytes of one field of the waves that are taken from output time to output time together."""
+Found = dict[Quantity, NDArray[Any]]
+"""u and v, shape (batch, n, nx, ny), and the energies (batch, n); n = 0 for what is not wanted."""
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,14 +105,15 @@ class BatchSolution:
 class Waves(Protocol):
     """A batch of waves under way."""
 
-    def following(self) -> dict[Quantity, NDArray[Any]]:
-        """What is recorded at the next output time: u and v on the grid (batch, nx, ny), the energies
-        (batch,).
+    def run(self, record: Sequence[Quantity], found: Found, progress: Progress) -> None:
+        """Go to the last output time and write what is recorded into `found`.
+
+        `progress` is told the number of snapshots done and the number of all, those of every wave.
         """
 
 
 class CompiledWaves:
-    """Waves by the compiled loops, on one core; a group of them that fits into a cache at a time."""
+    """Waves by the compiled loops, on one core, one after the other."""
 
     def __init__(
         self,
@@ -120,31 +123,28 @@ class CompiledWaves:
         u: Array,
         v: Array,
         plan: Plan,
-        record: Sequence[Quantity],
     ):
-        self._sampler, self._record = sampler, record
-        size = max(1, GROUP // (operator.layout.size * operator.dtype.itemsize))
-        self._groups = []
-        for group in (slice(start, start + size) for start in range(0, len(u), size)):
-            own = operator.part(group)
-            start = own.state(u[group]), own.state(v[group])
-            self._groups.append((own, FreeMarch(partial(Stepper, own, scheme), *start, plan.legs)))
+        self._operator, self._sampler, self._scheme = operator, sampler, scheme
+        self._start, self._plan = (u, v), plan
 
-    def following(self) -> dict[Quantity, NDArray[Any]]:
+    def run(self, record: Sequence[Quantity], found: Found, progress: Progress) -> None:
         """See `Waves`."""
-        found = [self._advance(operator, march) for operator, march in self._groups]
-        return {name: np.concatenate([part[name] for part in found]) for name in self._record}
-
-    def _advance(self, operator: TensorOperator, march: FreeMarch) -> dict[Quantity, NDArray[Any]]:
-        march.advance()
-        found: dict[Quantity, NDArray[Any]] = {}
-        if "u" in self._record:
-            found["u"] = self._sampler.sample(march.u)
-        if "v" in self._record:
-            found["v"] = self._sampler.sample(march.v)
-        if "energy" in self._record:
-            found["energy"] = operator.energies(march.u, march.v)
-        return found
+        length, total = len(self._start[0]), len(self._plan.times)
+        for number in range(length):
+            own = self._operator.part(number)
+            u, v = (own.state(fields[number]) for fields in self._start)
+            begin = partial(Stepper, own, self._scheme)
+            march = FreeMarch(begin, u, v, self._plan.legs, velocities=needs_velocities(record))
+            while march.reached < total:
+                _, arrived = march.advance()
+                outputs = slice(march.reached - arrived, march.reached)
+                if "u" in record:
+                    self._sampler.sample(march.u, found["u"][number, outputs])
+                if "v" in record:
+                    self._sampler.sample(march.v, found["v"][number, outputs])
+                if "energy" in record:
+                    found["energy"][number, outputs] = own.energies(march.u, march.v)
+                progress(number * total + march.reached, length * total)
 
 
 class WaveBatch:
@@ -219,7 +219,7 @@ class WaveBatch:
         dtype: Literal["float64", "float32"] = "float64",
         backend: Literal["compiled", "torch"] = "compiled",
         device: str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> BatchSolution:
         """Solve from t = 0 and record u, v = u_t and the energies of all waves at the given times.
 
@@ -227,10 +227,12 @@ class WaveBatch:
         ----------
         u0s, v0s
             Initial u and u_t of each wave, lists of what `WaveSolver.run` takes; or one for all.
-        times, grid, record, time_step, scheme, dtype, progress
+        times, grid, record, time_step, scheme, dtype
             As in `WaveSolver.run`.
         backend, device
             "compiled" runs on one core of the CPU; "torch" on any of its devices, such as "cuda".
+        progress
+            Called as progress(done, total) from time to time, with numbers of snapshots of all waves.
 
         Raises
         ------
@@ -246,18 +248,14 @@ class WaveBatch:
         u0, v0 = (np.broadcast_to(values, (length, *values.shape[1:])) for values in (u0, v0))
         x, y = self.space.box.grid(*check_grid(grid))
         _check_dtype(dtype)
-        waves = self._waves(backend, device, rule, u0, v0, plan, (x, y), dtype, wanted)
+        waves = self._waves(backend, device, rule, u0, v0, plan, (x, y), dtype)
         counts = {name: len(plan.times) if name in wanted else 0 for name in QUANTITIES}
-        found: dict[Quantity, NDArray[Any]] = {
+        found: Found = {
             "u": np.empty((length, counts["u"], len(x), len(y)), dtype),
             "v": np.empty((length, counts["v"], len(x), len(y)), dtype),
             "energy": np.empty((length, counts["energy"])),
         }
-        for number in range(len(plan.times)):
-            for name, values in waves.following().items():
-                found[name][:, number] = values
-            if progress is not None:
-                progress(number + 1, len(plan.times))
+        waves.run(wanted, found, progress or (lambda *_: None))
         return BatchSolution(
             times=plan.times,
             x=x,
@@ -281,22 +279,19 @@ class WaveBatch:
         plan: Plan,
         grid: tuple[Array, Array],
         dtype: str,
-        record: Sequence[Quantity],
     ) -> Waves:
         if backend == "compiled":
             if device != "cpu":
                 raise ValueError(f'backend: "compiled" runs on the CPU; take "torch" for device {device!r}')
             sampler = self.space.sampler(len(grid[0]), len(grid[1]))
-            return CompiledWaves(self.operator(dtype), sampler, scheme, u, v, plan, record)
+            return CompiledWaves(self.operator(dtype), sampler, scheme, u, v, plan)
         if backend != "torch":
             raise ValueError(f"backend: expected one of compiled, torch, got {backend!r}")
         from slimwave.fem.torch_waves import TorchWaves  # the compiled loops shall not wait for its import
 
         factors = tensor_factors(self._grid, self._squared_speeds, self._free)
         u, v = u[:, self._grid.numbers], v[:, self._grid.numbers]
-        return TorchWaves(
-            self._grid, factors, scheme, u, v, plan, grid, record=record, dtype=dtype, device=device
-        )
+        return TorchWaves(self._grid, factors, scheme, u, v, plan, grid, dtype=dtype, device=device)
 
     def _initial(self, fields: Field | Sequence[Field], name: str) -> Array:
         """Nodal values of the initial fields, zero at Dirichlet nodes, shape (1 or batch, n_nodes)."""

@@ -89,6 +89,16 @@ def sparse_lax_wendroff(
 
 
 @compiled("contract", "reassoc", "nsz")
+def energies(mass: Array, u: Array, v: Array, force: Array, out: Array) -> None:
+    """out[n] ← ½ Σ mass (v² + u · force), summed in the type of the mass; fields of shape (n, size)."""
+    for n in range(out.size):
+        total = mass.dtype.type(0)
+        for i in range(mass.size):
+            total += mass[i] * (v[n, i] * v[n, i] + u[n, i] * force[n, i])
+        out[n] = total / 2
+
+
+@compiled("contract", "reassoc", "nsz")
 def weighted_sum(weights: Array, left: Array, right: Array) -> float:
     """Return Σ weights · left · right, summed in the type of the weights; all of shape (n,)."""
     total = weights.dtype.type(0)

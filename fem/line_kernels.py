@@ -340,6 +340,34 @@ def _wave(
 
 
 @compiled()
+def advance(
+    table: Array,
+    u: Array,
+    old: Array,
+    scratch: Array,
+    buffers: tuple[Array, Array, Array],
+    step2: float,
+    steps: int,
+    stages: int,
+    together: int,
+    strides: Strides,
+    order: tuple[int, ...],
+) -> tuple[Array, Array]:
+    """Take `steps` time steps with one wave, in place; return its newest and its last field.
+
+    The fields are aligned, `buffers` those of `divide`; for the others see `march`.
+    """
+    done = 0
+    while done < steps:
+        count = min(together, steps - done)
+        _wave(table, u, old, scratch, *buffers, step2, count, stages, strides, order)
+        if count % 2 == 1:
+            u, old = old, u
+        done += count
+    return u, old
+
+
+@compiled()
 def march(
     weights: Array,
     u: Array,
@@ -376,18 +404,11 @@ def march(
     size = u.shape[1]
     fields = (work[:size], work[size : 2 * size])
     scratch = work[2 * size : 3 * size]
-    total, carry, beside = _divide(work[3 * size :], together * stages, strides, order)
+    buffers = divide(work[3 * size :], together * stages, strides, order)
     for sample in range(u.shape[0]):
-        now, new = fields
-        now[:], new[:] = u[sample], old[sample]
+        fields[0][:], fields[1][:] = u[sample], old[sample]
         table = weights[sample if weights.shape[0] > 1 else 0]
-        done = 0
-        while done < steps:
-            count = min(together, steps - done)
-            _wave(table, now, new, scratch, total, carry, beside, step2, count, stages, strides, order)
-            if count % 2 == 1:
-                now, new = new, now
-            done += count
+        advance(table, *fields, scratch, buffers, step2, steps, stages, together, strides, order)
         u[sample], old[sample] = fields
 
 
@@ -403,7 +424,7 @@ def update(
     order: tuple[int, ...],
 ) -> None:
     """Out ← a·x + b·out − s·L y with `factors` = (a, b, s) for each sample; see `march`."""
-    total, carry, beside = _divide(work, 1, strides, order)
+    total, carry, beside = divide(work, 1, strides, order)
     for sample in range(y.shape[0]):
         table = weights[sample if weights.shape[0] > 1 else 0]
         for block in range(strides.blocks):
@@ -414,7 +435,7 @@ def update(
 
 
 @compiled()
-def _divide(
+def divide(
     work: Array, products: int, strides: Strides, order: tuple[int, ...]
 ) -> tuple[Array, Array, Array]:
     """Buffers `total`, `carry` and `beside` for so many products under way."""

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from slimwave.fem.gll import Array, lagrange, lagrange_slopes
 from slimwave.fem.operators import State
 from slimwave.fem.recording import Recorder
 from slimwave.fem.stepping import Stepper
+
+BUNDLE = 2**19
+"""Bytes of a field at the output times that a free march visits without a pause."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class March(ABC):
     total
         Number of all output times.
     u
-        The field at the last of them; going on overwrites it.
+        The field at those of them that the last call of `advance` has reached, shape (outputs, size).
     time_step, n_steps
         Largest step, and number of steps to the last output time.
     """
@@ -93,15 +97,13 @@ class March(ABC):
     @property
     @abstractmethod
     def v(self) -> State:
-        """u_t at the last output time reached; it is computed when first read, which must be before going
-        on.
-        """
+        """u_t at the same times; it may be computed when first read, which must be before going on."""
 
     @abstractmethod
-    def advance(self, most: int | None = None) -> tuple[int, bool]:
-        """Go towards the next output time, by at most so many steps.
+    def advance(self, most: int | None = None) -> tuple[int, int]:
+        """Go to the next output times, or towards the next one, by at most so many steps.
 
-        Returns how many were taken, and whether the time is reached: then u and v are its fields.
+        Returns how many were taken, and how many output times are reached: u and v are the fields there.
         """
 
     @abstractmethod
@@ -124,61 +126,76 @@ class FreeMarch(March):
         Initial fields.
     legs
         The plan.
+    velocities
+        Whether v will be read.
     """
 
     def __init__(
-        self, begin: Callable[[State, State, float], Stepper], u: State, v: State, legs: Sequence[Leg]
+        self,
+        begin: Callable[[State, State, float], Stepper],
+        u: State,
+        v: State,
+        legs: Sequence[Leg],
+        *,
+        velocities: bool,
     ):
-        self.reached, self.total, self.u = 0, len(legs), u
+        self.reached, self.total, self.u, self._v = 0, len(legs), u[None], v[None]
         self.time_step, self.n_steps = max(leg.step for leg in legs), sum(leg.steps for leg in legs)
-        self._v: State | None = v
-        self._begin, self._legs = begin, legs
-        self._taken = 0
+        self._begin, self._legs, self._velocities = begin, legs, velocities
+        self._start, self._taken = (u, v), 0
+        self._most_outputs = max(1, BUNDLE // u.nbytes)
         self._stepper: Stepper | None = None
-
-    def advance(self, most: int | None = None) -> tuple[int, bool]:
-        """See `March.advance`."""
-        leg = self._legs[self.reached]
-        steps = leg.steps - self._taken
-        if most is not None:
-            steps = min(most, steps)
-        if steps:
-            self._current_stepper(leg).advance(steps)
-            self._taken += steps
-        if self._taken < leg.steps:
-            return steps, False
-        if leg.steps:
-            self.u, self._v = self._current_stepper(leg).u, None
-        self.reached, self._taken = self.reached + 1, 0
-        return steps, True
 
     @property
     def v(self) -> State:
         """See `March.v`."""
-        if self._v is None:
-            assert self._stepper is not None
-            self._v = self._stepper.velocity()
         return self._v
 
-    def _current_stepper(self, leg: Leg) -> Stepper:
+    def advance(self, most: int | None = None) -> tuple[int, int]:
+        """See `March.advance`."""
+        leg = self._legs[self.reached]
+        if not leg.steps:
+            self.reached += 1
+            return 0, 1
+        stepper, counts = self._stepper_for(leg), self._counts(most)
+        if not counts:
+            assert most is not None
+            stepper.advance(most)
+            self._taken += most
+            return most, 0
+        self.u, self._v = stepper.visit(counts, velocities=self._velocities)
+        self.reached, self._taken = self.reached + len(counts), 0
+        return sum(counts), len(counts)
+
+    def _counts(self, most: int | None) -> list[int]:
+        """Steps to each of the next output times that at most so many steps of one size reach."""
+        legs = self._legs[self.reached : self.reached + self._most_outputs]
+        counts = [leg.steps for leg in takewhile(lambda leg: leg.step == legs[0].step, legs)]
+        counts[0] -= self._taken
+        if most is None:
+            return counts
+        return [count for count, total in zip(counts, accumulate(counts), strict=True) if total <= most]
+
+    def _stepper_for(self, leg: Leg) -> Stepper:
         """Return the stepper of a leg: a new one where the step changes."""
-        if self._stepper is None or self._stepper.time_step != leg.step:
-            self._stepper = self._begin(self.u, self.v, leg.step)
+        if self._stepper is None:
+            self._stepper = self._begin(*self._start, leg.step)
+        elif self._stepper.time_step != leg.step:
+            self._stepper = self._begin(self._stepper.u, self._stepper.velocity(), leg.step)
         return self._stepper
 
     def save(self) -> dict[str, NDArray[Any]]:
         """See `March.save`."""
         saved = {"reached": np.array(self.reached), "taken": np.array(self._taken)}
         if self._stepper is None:
-            return saved | {"u": self.u, "v": self.v}
+            return saved
         return saved | self._stepper.save() | {"step": np.array(self._stepper.time_step)}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """See `March.restore`."""
         self.reached, self._taken = int(saved["reached"]), int(saved["taken"])
-        self.u, self._v = saved["u"], saved.get("v")
         if "step" in saved:
-            self._stepper = self._begin(self.u, np.zeros_like(self.u), float(saved["step"]))
+            self._stepper = self._begin(*self._start, float(saved["step"]))
             self._stepper.restore(saved)
 
 
@@ -202,26 +219,26 @@ class DrivenMarch(March):
     LEVELS = 7
 
     def __init__(self, stepper: DrivenStepper, u: State, v: State, times: Array):
-        self.reached, self.total, self.u = 0, len(times), u
+        self.reached, self.total, self.u = 0, len(times), u[None]
         self.time_step, self.n_steps = stepper.time_step, round(times[-1] / stepper.time_step)
         self._stepper, self._times = stepper, times
-        self._v: State | None = v
+        self._v: State | None = v[None]
         self._place = 0.0
         self._levels = deque([stepper.before, stepper.u], maxlen=self.LEVELS)
 
-    def advance(self, most: int | None = None) -> tuple[int, bool]:
+    def advance(self, most: int | None = None) -> tuple[int, int]:
         """See `March.advance`."""
         time, stepper = self._times[self.reached], self._stepper
         last = max(round(time / stepper.time_step) + self.LEVELS // 2, self.LEVELS - 2)
         steps = max(last - stepper.count, 0) if time > 0.0 else 0
         if most is not None and steps > most:
             self._step(most)
-            return most, False
+            return most, 0
         self._step(steps)
         if time > 0.0:
             self._read(time)
         self.reached += 1
-        return steps, True
+        return steps, 1
 
     def _step(self, count: int) -> None:
         for _ in range(count):
@@ -249,7 +266,9 @@ class DrivenMarch(March):
     def _combine(self, weights: Array) -> State:
         """Σ weights · levels."""
         dtype = self._stepper.u.dtype.type
-        return sum_of(dtype(weight) * level for weight, level in zip(weights, self._levels, strict=True))
+        return sum_of(dtype(weight) * level for weight, level in zip(weights, self._levels, strict=True))[
+            None
+        ]
 
     def save(self) -> dict[str, NDArray[Any]]:
         """See `March.save`."""
@@ -289,9 +308,10 @@ def walk(
         steps, arrived = march.advance(most)
         unsaved += steps
         if arrived:
-            recorder.record(march.reached - 1, march)
-            if progress is not None:
-                progress(march.reached, march.total)
+            recorder.record(march.reached - arrived, march)
+        if progress is not None:
+            for done in range(march.reached - arrived, march.reached):
+                progress(done + 1, march.total)
         if keeper is not None and unsaved >= keeper.checkpoint.steps:
             keeper.write(march.save() | recorder.save(march.reached))
             unsaved = 0

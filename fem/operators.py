@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import DTypeLike, NDArray
 
-from slimwave.fem import kernels, line_kernels
+from slimwave.fem import kernels, line_kernels, visits
 from slimwave.fem.assembly import stiffness_matrix
 from slimwave.fem.gll import Array
 from slimwave.fem.lanes import aligned_zeros
@@ -26,7 +26,7 @@ State = NDArray[Any]
 
 
 class WaveOperator(ABC):
-    """L = M⁻¹K acting on states of one floating-point type.
+    """L = M⁻¹K acting on states of one floating-point type, or on several, shape (n, size).
 
     Attributes
     ----------
@@ -62,6 +62,43 @@ class WaveOperator(ABC):
     def lax_wendroff(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
         """Take `count` steps u⁺ = 2u − u⁻ − Δt² L (u − Δt²/12 L u) in place, like `leapfrog`."""
 
+    def visit(
+        self,
+        levels: tuple[State, State, State],
+        step: float,
+        counts: NDArray[np.int64],
+        order: int,
+        fields: State,
+        changes: State,
+    ) -> tuple[State, State, State]:
+        """Take counts[n] time steps to output n, for each n; one step beyond it where changes are wanted.
+
+        Parameters
+        ----------
+        levels
+            u, u⁻ and a buffer of their shape; overwritten.
+        step, order
+            Δt, and the order of the scheme: 2 for `leapfrog`, 4 for `lax_wendroff`.
+        fields, changes
+            Receive u and, unless it is empty, u⁺ − u⁻ at the outputs, shape (outputs, size).
+
+        Returns
+        -------
+        u, u⁻, u⁺ at the last output, the latter only where changes are wanted.
+        """
+        u, old, ahead = levels
+        march = self.leapfrog if order == 2 else self.lax_wendroff
+        for number, count in enumerate(counts):
+            if number and len(changes):
+                u, old, ahead = ahead, u, old
+            u, old = march(u, old, step, int(count) - (number > 0 and len(changes) > 0))
+            fields[number] = u
+            if len(changes):
+                ahead[...] = old
+                ahead, u = march(u, ahead, step, 1)
+                np.subtract(ahead, old, out=changes[number])
+        return u, old, ahead
+
     def apply(self, state: State) -> State:
         """L applied to a state."""
         out = np.zeros_like(state)
@@ -72,9 +109,11 @@ class WaveOperator(ABC):
         """Mass-weighted inner product, summed in float64."""
         return float(kernels.weighted_sum(self.mass.ravel(), left.ravel(), right.ravel()))
 
-    def energy(self, u: State, v: State) -> float:
-        """Energy ½ (vᵀMv + uᵀKu)."""
-        return 0.5 * (self.inner(v, v) + self.inner(u, self.apply(u)))
+    def energies(self, u: State, v: State) -> Array:
+        """Energies ½ (vᵀMv + uᵀKu) of states (n, size), summed in float64; shape (n,)."""
+        energies = np.empty(len(u))
+        kernels.energies(self.mass, u, v, self.apply(u), energies)
+        return energies
 
 
 class TensorOperator(WaveOperator):
@@ -102,9 +141,11 @@ class TensorOperator(WaveOperator):
         self._grid = grid
         self._weights = weights
 
-    def part(self, group: slice) -> "TensorOperator":
-        """Return the operator of a part of the media; one medium for all stays as it is."""
-        return self if len(self._weights) == 1 else TensorOperator(self._grid, self._weights[group])
+    def part(self, number: int) -> "TensorOperator":
+        """Return the operator of one of the media; one medium for all stays as it is."""
+        if len(self._weights) == 1:
+            return self
+        return TensorOperator(self._grid, self._weights[number : number + 1])
 
     def state(self, nodal: Array) -> State:
         """Nodal values ([batch,] n_nodes), laid out by lanes."""
@@ -124,12 +165,6 @@ class TensorOperator(WaveOperator):
         factors = real(a), real(b), real(s)
         line_kernels.update(self._weights, y, x, out, work, factors, layout.strides, (0,) * layout.order)
 
-    def energies(self, u: State, v: State) -> Array:
-        """Energy of each wave of a batch, shape (batch,)."""
-        force = self.apply(u)
-        pairs = zip(v, u, force, strict=True)
-        return np.array([0.5 * (self.inner(own, own) + self.inner(x, y)) for own, x, y in pairs])
-
     def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
         """See `WaveOperator.leapfrog`."""
         return self._march(u, old, step, count, stages=1)
@@ -139,14 +174,38 @@ class TensorOperator(WaveOperator):
         return self._march(u, old, step, count, stages=2)
 
     def _march(self, u: State, old: State, step: float, count: int, stages: int) -> tuple[State, State]:
-        layout, itemsize = self.layout, self.dtype.itemsize
-        together = steps_together(layout, itemsize)
-        work = aligned_zeros((work_size(layout, itemsize, products=together * stages),), self.dtype)
+        layout = self.layout
+        work, together = self._work(3, stages)
         line_kernels.march(
             self._weights, u.reshape(-1, layout.size), old.reshape(-1, layout.size), work,
             self.dtype.type(step**2), count, stages, together, layout.strides, (0,) * layout.order,
         )  # fmt: skip
         return (u, old) if count % 2 == 0 else (old, u)
+
+    def visit(
+        self,
+        levels: tuple[State, State, State],
+        step: float,
+        counts: NDArray[np.int64],
+        order: int,
+        fields: State,
+        changes: State,
+    ) -> tuple[State, State, State]:
+        """See `WaveOperator.visit`."""
+        stages, layout = order // 2, self.layout
+        work, together = self._work(4, stages)
+        visits.visit(
+            self._weights[0], levels, work, self.dtype.type(step**2), counts, stages, together,
+            layout.strides, (0,) * layout.order, fields, changes,
+        )  # fmt: skip
+        return levels
+
+    def _work(self, fields: int, stages: int) -> tuple[State, int]:
+        """Buffer for so many fields and products per step, and how many steps a march takes together."""
+        itemsize = self.dtype.itemsize
+        together = steps_together(self.layout, itemsize)
+        size = work_size(self.layout, itemsize, fields=fields, products=together * stages)
+        return aligned_zeros((size,), self.dtype), together
 
 
 class SparseOperator(WaveOperator):
@@ -185,8 +244,10 @@ class SparseOperator(WaveOperator):
 
     def update(self, y: State, x: State, out: State, a: float, b: float, s: float) -> None:
         """See `WaveOperator.update`."""
-        real = self.dtype.type
-        kernels.sparse_update(*self._rows, y, x, out, real(a), real(b), real(s))
+        real, size = self.dtype.type, len(self.mass)
+        fields = (field.reshape(-1, size) for field in (y, x, out))
+        for own_y, own_x, own_out in zip(*fields, strict=True):
+            kernels.sparse_update(*self._rows, own_y, own_x, own_out, real(a), real(b), real(s))
 
     def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
         """See `WaveOperator.leapfrog`."""

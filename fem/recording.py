@@ -24,15 +24,15 @@ QUANTITIES: tuple[Quantity, ...] = ("u", "v", "energy")
 
 
 class Wave(Protocol):
-    """A wave at an output time; v may be computed when it is read."""
+    """A wave at successive output times; v may be computed when it is read."""
 
     @property
     def u(self) -> State:
-        """The field."""
+        """The field, shape (outputs, size)."""
 
     @property
     def v(self) -> State:
-        """Its time derivative."""
+        """Its time derivative, same shape."""
 
 
 class Recorder:
@@ -109,22 +109,23 @@ class Recorder:
         remedy = "ask for fewer times, a coarser grid, or receivers in place of nodes"
         require_memory(size * self._operator.dtype.itemsize, "times, grid, nodes", what, remedy)
 
-    def record(self, number: int, wave: Wave) -> None:
-        """Write down what is wanted of one output time."""
+    def record(self, first: int, wave: Wave) -> None:
+        """Write down what is wanted of the output times from number `first` on."""
+        numbers = slice(first, first + len(wave.u))
         if "u" in self._record:
-            self._write(number, wave.u, self.grid_u, self._heard_u, self._nodal_u)
+            self._write(numbers, wave.u, self.grid_u, self._heard_u, self._nodal_u)
         if "v" in self._record:
-            self._write(number, wave.v, self.grid_v, self._heard_v, self._nodal_v)
+            self._write(numbers, wave.v, self.grid_v, self._heard_v, self._nodal_v)
         if "energy" in self._record:
-            self.energy[number] = self._operator.energy(wave.u, wave.v)
+            self.energy[numbers] = self._operator.energies(wave.u, wave.v)
 
-    def _write(self, number: int, state: State, grid: State, heard: State, nodal: State) -> None:
+    def _write(self, numbers: slice, states: State, grid: State, heard: State, nodal: State) -> None:
         if self._sampler is not None:
-            grid[number] = self._sampler.sample(state)
+            self._sampler.sample(states, grid[numbers])
         if self._listener is not None:
-            heard[number] = self._listener.sample(state, self._operator.places)
+            heard[numbers] = self._listener.sample(states, self._operator.places)
         if nodal.shape[1]:
-            nodal[number] = self._operator.nodal(state)
+            nodal[numbers] = self._operator.nodal(states)
 
     def receivers(self) -> Traces:
         """Fields at the receivers."""
@@ -157,6 +158,11 @@ class Recorder:
             "nodal_u": self._nodal_u[..., None],
             "nodal_v": self._nodal_v[..., None],
         }
+
+
+def needs_velocities(record: Sequence[Quantity]) -> bool:
+    """Whether v must be computed for what is recorded."""
+    return "v" in record or "energy" in record
 
 
 def check_record(record: Sequence[Quantity]) -> tuple[Quantity, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skfem import Basis
 
 from slimwave.fem.gll import Array, gll_nodes, lagrange
-from slimwave.fem.interpolation import interpolate
+from slimwave.fem.interpolation import interpolate, make_tables
 from slimwave.fem.structured import Axis, TensorGrid
 
 INSIDE = 1e-9
@@ -30,8 +30,11 @@ class Sampler(ABC):
     """Which points of the grid lie in the domain, shape (nx, ny)."""
 
     @abstractmethod
-    def sample(self, state: NDArray[Any]) -> NDArray[Any]:
-        """Values on the grid, shape (nx, ny), in the type of the state; zero outside the domain."""
+    def sample(self, states: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Values of states (..., size) on the grid, shape (..., nx, ny), zero outside the domain.
+
+        They have the type of the states. They are written to `out` where it is given, of shape (n, nx, ny).
+        """
 
 
 class TensorSampler(Sampler):
@@ -40,22 +43,19 @@ class TensorSampler(Sampler):
     def __init__(self, grid: TensorGrid, x: Array, y: Array):
         self.x, self.y = x, y
         self.inside = np.ones((len(x), len(y)), dtype=bool)
-        self._places = np.ascontiguousarray(grid.layout.places.T)
-        (first_x, weights_x), (first_y, weights_y) = axis_weights(grid.x, x), axis_weights(grid.y, y)
-        self._axes = {
-            np.dtype(dtype): (first_x, weights_x.astype(dtype), first_y, weights_y.astype(dtype))
-            for dtype in (np.float32, np.float64)
+        self._layout = grid.layout
+        along_x, along_y = axis_weights(grid.x, x), axis_weights(grid.y, y)
+        self._tables = {
+            np.dtype(dtype): make_tables(along_x, along_y, dtype) for dtype in (np.float32, np.float64)
         }
 
-    def sample(self, state: NDArray[Any]) -> NDArray[Any]:
-        """Values on the grid, shape ([batch,] nx, ny); state has shape ([batch,] size)."""
-        fields = state.reshape(-1, state.shape[-1])[:, self._places]
-        shape, dtype = (len(self.x), len(self.y)), state.dtype
-        half = np.empty((shape[1], fields.shape[2]), dtype)
-        turned = np.empty(half.shape[::-1], dtype)
-        out = np.empty((len(fields), *shape), dtype)
-        interpolate(*self._axes[dtype], fields, half, turned, out)
-        return out.reshape(*state.shape[:-1], *shape)
+    def sample(self, states: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """See `Sampler.sample`."""
+        flat = states.reshape(-1, states.shape[-1])
+        if out is None:
+            out = np.empty((len(flat), len(self.x), len(self.y)), states.dtype)
+        interpolate(self._tables[states.dtype], flat, self._layout, out)
+        return out.reshape(*states.shape[:-1], *out.shape[1:])
 
 
 class SparseSampler(Sampler):
@@ -69,12 +69,19 @@ class SparseSampler(Sampler):
         nodes, weights = interpolation(basis, element[points], reference[:, points])
         rows = np.broadcast_to(points, nodes.shape)
         places = (rows.ravel(), nodes.ravel())
-        self._matrix = sp.csr_matrix((weights.ravel(), places), shape=(len(element), basis.N))
+        matrix = sp.csr_matrix((weights.ravel(), places), shape=(len(element), basis.N))
+        self._matrices = {matrix.dtype: matrix}
 
-    def sample(self, state: NDArray[Any]) -> NDArray[Any]:
-        """Values on the grid; state has shape (nodes,)."""
-        values = self._matrix.astype(state.dtype) @ state
-        return values.reshape(len(self.x), len(self.y))
+    def sample(self, states: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """See `Sampler.sample`."""
+        flat = states.reshape(-1, states.shape[-1])
+        if out is None:
+            out = np.empty((len(flat), len(self.x), len(self.y)), states.dtype)
+        if states.dtype not in self._matrices:
+            self._matrices[states.dtype] = self._matrices[np.dtype(float)].astype(states.dtype)
+        for state, values in zip(flat, out, strict=True):
+            values[...] = (self._matrices[states.dtype] @ state).reshape(values.shape)
+        return out.reshape(*states.shape[:-1], *out.shape[1:])
 
 
 class PointSampler:
@@ -108,10 +115,14 @@ class PointSampler:
             raise ValueError(f"{name}: the point x={x:g}, y={y:g} lies outside the domain")
         self.nodes, self.weights = interpolation(basis, element, reference)
 
-    def sample(self, state: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
-        """Values at the points, shape (n,); `places` tells where a node lies in a state."""
-        values = state.ravel()[places[self.nodes]]
-        return np.einsum("kn,kn->n", self.weights.astype(state.dtype), values)
+    def sample(self, states: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
+        """Values of states (..., size) at the points, shape (..., n); `places` is that of their operator."""
+        values = states[..., places[self.nodes]]
+        weights = self.weights.astype(states.dtype)
+        total = values[..., 0, :] * weights[0]
+        for k in range(1, len(weights)):  # in this order, however many states there are
+            total += values[..., k, :] * weights[k]
+        return total
 
 
 def interpolation(
@@ -199,16 +210,16 @@ def _invert(basis: Basis, targets: Array, element: NDArray[np.int64], iterations
 
 
 def axis_weights(axis: Axis, places: Array) -> tuple[NDArray[np.int64], Array]:
-    """First node (places,) and weights (p + 1, places) of the interpolation along one axis."""
+    """Element (places,) and weights (p + 1, places) of its nodes in the interpolation along one axis."""
     element = np.clip(np.searchsorted(axis.lines, places, side="right") - 1, 0, len(axis.lines) - 2)
     local = (places - axis.lines[element]) / np.diff(axis.lines)[element]
     nodes, _ = gll_nodes(axis.order)
-    return axis.order * element, lagrange(nodes, local)
+    return element, lagrange(nodes, local)
 
 
 def axis_matrix(axis: Axis, places: Array) -> Array:
     """Matrix of the interpolation along one axis, shape (places, nodes)."""
-    first, weights = axis_weights(axis, places)
+    element, weights = axis_weights(axis, places)
     matrix = np.zeros((len(places), len(axis.nodes)))
-    matrix[np.arange(len(places)), first + np.arange(axis.order + 1)[:, None]] = weights
+    matrix[np.arange(len(places)), axis.order * element + np.arange(axis.order + 1)[:, None]] = weights
     return matrix

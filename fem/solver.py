@@ -32,7 +32,7 @@ from slimwave.fem.materials import Material, damping_at_nodes, squared_speed
 from slimwave.fem.memory import SPARSE_PER_ENTRY, TENSOR_PER_NODE, require_memory
 from slimwave.fem.operators import State, WaveOperator, build_operator
 from slimwave.fem.pml import MatchedLayer
-from slimwave.fem.recording import QUANTITIES, Quantity, Recorder, check_record
+from slimwave.fem.recording import QUANTITIES, Quantity, Recorder, check_record, needs_velocities
 from slimwave.fem.solution import Solution as Solution
 from slimwave.fem.solution import mesh_hash
 from slimwave.fem.space import GLLSpace, as_space
@@ -144,7 +144,7 @@ class WaveSolver:
     def energy(self, u: Array, v: Array) -> float:
         """Energy ½ (vᵀMv + uᵀKu) of nodal fields of shape (n_nodes,), see `nodal`."""
         operator = self.operator()
-        return operator.energy(operator.state(u), operator.state(v))
+        return float(operator.energies(operator.state(u)[None], operator.state(v)[None])[0])
 
     def stepper(
         self, u0: Field, v0: Field, time_step: float, scheme: str = "lax-wendroff", dtype: str = "float64"
@@ -227,7 +227,7 @@ class WaveSolver:
         )
         drive = self._drive(sources)
         start = self._initial_fields(operator, drive, u0, v0)
-        march = self._march(operator, rule, drive, start, plan)
+        march = self._march(operator, rule, drive, start, plan, velocities=needs_velocities(wanted))
         keeper = None
         if checkpoint is not None:
             outputs = (grid, () if receivers is None else np.asarray(receivers), nodes, wanted, scheme)
@@ -278,9 +278,11 @@ class WaveSolver:
         drive: Drive,
         start: tuple[State, State],
         plan: Plan,
+        *,
+        velocities: bool,
     ) -> March:
         if not drive.acts:
-            return FreeMarch(partial(Stepper, operator, scheme), *start, plan.legs)
+            return FreeMarch(partial(Stepper, operator, scheme), *start, plan.legs, velocities=velocities)
         stepper = DrivenStepper(operator, scheme, drive, *start, plan.one_step)
         return DrivenMarch(stepper, *start, plan.times)
 

@@ -16,7 +16,7 @@ series is the identity up to A³ (Lax–Wendroff), so that a run may be stopped 
 another step without losing its order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,24 +106,42 @@ class Stepper:
         past = self._polynomial(scheme.sine, v)
         past *= -time_step
         self._old = past + self._polynomial(scheme.cosine, u)
-        self._ahead: State | None = None  # the field after u, once velocity() has needed it
+        self._ahead, self._knows_ahead = np.empty_like(u), False
 
     def advance(self, steps: int) -> None:
         """Take `steps` time steps."""
-        if steps and self._ahead is not None:
-            self._old, self.u, self._ahead = self.u, self._ahead, None
-            steps -= 1
-        self.u, self._old = self._steps(self.u, self._old, steps)
+        self.visit([steps], velocities=False)
 
     def reverse(self) -> None:
         """Turn time round: the next step leads back to the previous field."""
-        self._old, self._ahead = self._look_ahead(), self._old
+        if not self._knows_ahead:
+            self.velocity()
+        self._old, self._ahead = self._ahead, self._old
 
     def velocity(self) -> State:
         """Return v = u_t at the present time, from the centred difference, to the order of the scheme."""
-        difference = self._look_ahead() - self._old
-        difference *= 0.5 / self.time_step
-        return self._polynomial(self.scheme.inverse_sine, difference)
+        return self.visit([0], velocities=True)[1][0]
+
+    def visit(self, counts: Sequence[int], *, velocities: bool) -> tuple[State, State]:
+        """Take counts[n] time steps to output n, for each n.
+
+        Returns
+        -------
+        u, v at the outputs, shape (outputs, size); v is empty unless velocities are wanted, which take a step
+        beyond each output. The next step starts from there.
+        """
+        steps = np.array(counts, dtype=np.int64)
+        if self._knows_ahead and steps[0]:
+            self.u, self._old, self._ahead = self._ahead, self.u, self._old
+            steps[0] -= 1
+        levels = self.u, self._old, self._ahead
+        fields = np.empty((len(steps), *self.u.shape), self.u.dtype)
+        changes = np.empty_like(fields[: len(steps) * velocities])
+        order = self.scheme.order
+        levels = self.operator.visit(levels, self.time_step, steps, order, fields, changes)
+        self.u, self._old, self._ahead = levels
+        self._knows_ahead = velocities
+        return fields, self._velocities(changes)
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Everything that a continuation needs, as arrays."""
@@ -131,7 +149,7 @@ class Stepper:
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """Go on from where `save` was called, bit by bit the same."""
-        self.u, self._old, self._ahead = saved["u"].copy(), saved["old"].copy(), None
+        self.u, self._old, self._knows_ahead = saved["u"].copy(), saved["old"].copy(), False
 
     def invariant(self) -> float:
         """The energy that the scheme itself keeps to rounding, between the last two times.
@@ -146,15 +164,16 @@ class Stepper:
             operator.update(force.copy(), force, force, 1.0, 0.0, self.time_step**2 / 12)
         return 0.5 * (operator.inner(change, change) + operator.inner(self.u, force))
 
-    def _look_ahead(self) -> State:
-        """Return the field one step after u; `advance` will start from it."""
-        if self._ahead is None:
-            self._ahead, _ = self._steps(self.u, self._old.copy(), 1)
-        return self._ahead
-
-    def _steps(self, u: State, old: State, count: int) -> tuple[State, State]:
-        march = self.operator.leapfrog if self.scheme.order == 2 else self.operator.lax_wendroff
-        return march(u, old, self.time_step, count)
+    def _velocities(self, changes: State) -> State:
+        """S⁻¹ (u⁺ − u⁻) / (2Δt) for changes u⁺ − u⁻ of shape (n, size), which are overwritten."""
+        first, *others = (coefficient / (2.0 * self.time_step) for coefficient in self.scheme.inverse_sine)
+        if not others:
+            changes *= changes.dtype.type(first)
+            return changes
+        inner, (second, third), step2 = np.zeros_like(changes), others, self.time_step**2
+        self.operator.update(changes, changes, inner, second, 0.0, -step2 * third)
+        self.operator.update(inner, changes, changes, first, 0.0, -step2)
+        return changes
 
     def _polynomial(self, coefficients: tuple[float, ...], x: State) -> State:
         """Σ_k coefficients[k] A^k x by Horner's rule."""

@@ -8,7 +8,7 @@ nodes, multiplied with the matrix D of derivatives, the weights and Dᵀ, and th
 Fields are tensors (batch, nx, ny). Time is stepped as in `stepping`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from slimwave.fem.gll import Array, differentiation_matrix, gll_nodes
-from slimwave.fem.marching import Plan
+from slimwave.fem.marching import Leg, Plan
 from slimwave.fem.recording import Quantity
 from slimwave.fem.sampling import axis_matrix
 from slimwave.fem.stepping import Scheme
@@ -75,8 +75,6 @@ class TorchWaves:
         Initial fields, shape (batch, nx, ny) on the nodes.
     sampled
         Coordinates (x, y) of the grid of the output.
-    record
-        What of the output is wanted.
     dtype, device
         "float32" or "float64", and torch's name of the device.
 
@@ -96,15 +94,14 @@ class TorchWaves:
         plan: Plan,
         sampled: tuple[Array, Array],
         *,
-        record: Sequence[Quantity],
         dtype: str,
         device: str,
     ):
         _check_device(device)
         kind = {"dtype": getattr(torch, dtype), "device": device}
         self._operator = TorchOperator(grid.x.order, factors, kind)
-        self._scheme, self._legs, self._step = scheme, iter(plan.legs), 0.0
-        self._record, self._u = record, torch.as_tensor(u.copy(), **kind)
+        self._scheme, self._legs, self._step = scheme, plan.legs, 0.0
+        self._u = torch.as_tensor(u.copy(), **kind)
         self._v: Tensor | None = torch.as_tensor(v.copy(), **kind)
         self._old, self._ahead = self._u, self._u
         self._mass = torch.as_tensor(grid.mass, device=device)
@@ -112,9 +109,25 @@ class TorchWaves:
         self._sample_y = torch.as_tensor(axis_matrix(grid.y, sampled[1]).T.copy(), **kind)
 
     @torch.inference_mode()
-    def following(self) -> dict[Quantity, NDArray[Any]]:
+    def run(
+        self,
+        record: Sequence[Quantity],
+        found: dict[Quantity, NDArray[Any]],
+        progress: Callable[[int, int], None],
+    ) -> None:
         """See `batches.Waves`."""
-        leg = next(self._legs)
+        for number, leg in enumerate(self._legs):
+            self._advance(leg)
+            if "u" in record:
+                found["u"][:, number] = self._sample(self._u)
+            if "v" in record:
+                found["v"][:, number] = self._sample(self._velocity())
+            if "energy" in record:
+                found["energy"][:, number] = self._energies()
+            progress((number + 1) * len(self._u), len(self._legs) * len(self._u))
+
+    def _advance(self, leg: Leg) -> None:
+        """Go to the next output time."""
         if leg.steps:
             if leg.step != self._step:
                 self._begin(leg.step)
@@ -122,14 +135,6 @@ class TorchWaves:
                 self._old, self._u = self._u, self._ahead
                 self._ahead = self._next(self._u, self._old)
             self._v = None
-        found: dict[Quantity, NDArray[Any]] = {}
-        if "u" in self._record:
-            found["u"] = self._sample(self._u)
-        if "v" in self._record:
-            found["v"] = self._sample(self._velocity())
-        if "energy" in self._record:
-            found["energy"] = self._energies()
-        return found
 
     def _sample(self, field: Tensor) -> NDArray[Any]:
         """Values on the grid of the output."""

@@ -221,13 +221,16 @@ class TrainingPosition:
     best_error, best_step
         Smallest validation rollout error so far, and where.
     cpu_seconds
-        Process time spent so far.
+        Process time spent so far, of the leading process.
+    processes
+        How many processes train together.
     """
 
     step: int = 0
     best_error: float | None = None
     best_step: int = 0
     cpu_seconds: float = 0.0
+    processes: int = 1
 
 
 def save_training(path: Path, tensors: Mapping[str, Tensor], position: TrainingPosition) -> None:

@@ -1,85 +1,54 @@
 """One fit: the loop that trains a model on windows, shared by training and by every pruning round.
 
-The randomness of optimiser step n (which windows, which symmetry, which noise) is a function of (seed, n)
-alone, and so is the learning rate. So the position of a fit is a single number, and a fit that is stopped
-and resumed repeats on the CPU the uninterrupted one bit by bit.
+What happens at optimiser step n (which windows, which symmetry, which noise, which rate) is a function of
+(seed, n) alone. So the position of a fit is a single number, and a fit that is stopped and resumed repeats on
+the CPU the uninterrupted one bit by bit.
+
+An *epoch* is the stretch of optimiser steps between two validations; after each one the position is kept. A
+*pass* over the training windows is something else: with overlapping windows it can be longer or shorter.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from slimwave.compression.sap import SAPPruner
 from slimwave.data.progress import progress_bar
 from slimwave.data.windows import WaveWindows
-from slimwave.surrogates.augmentation import Windows, random_symmetry
+from slimwave.surrogates.augmentation import Windows
+from slimwave.surrogates.batches import Batches
 from slimwave.surrogates.checkpoints import (
+    CheckpointError,
     TrainingPosition,
     load_training,
     require_same_tensors,
     save_training,
 )
-from slimwave.surrogates.surrogate import Surrogate, relative_scale
+from slimwave.surrogates.processes import Processes
+from slimwave.surrogates.schedules import average_decay, last_stage, learning_rate, unrolled_steps
+from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training_settings import FitConfig
-from slimwave.surrogates.walls import wall_mask
+from slimwave.surrogates.unrolling import Unrolled
 
 BETAS = (0.9, 0.99)
-FINAL_RATE = 0.01
-LEAST_ERROR = 1e-6
-"""Relative error below which the loss is flat; keeps the root's slope finite."""
-REST = 1e-10
-"""Size of a state, in units of the training fields, below which it counts as being at rest."""
+EXPLODED = 1e3
+"""Loss at which a fit is given up: an error a thousand times as large as the wave."""
+CHECKED = 10
+"""Optimiser steps between two looks at the losses; looking makes a GPU wait."""
 
 Validate = Callable[[Surrogate], float]
+Record = dict[str, Any]
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or its gradient is no longer a finite number."""
-
-
-def relative_loss(forecast: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
-    """Mean over batch and steps of the relative error of the state, with u and v each in its own scale.
-
-    Dividing each field by its own scale weighs displacement and velocity alike, as the energy does;
-    dividing by the size of the sample's first target makes weak and strong waves count alike, even at a
-    moment when u alone passes through zero. The error itself, not its square, is averaged: hard samples do
-    not drown the others.
-
-    Parameters
-    ----------
-    forecast, targets: (batch, steps, 2, nx, ny)
-    scale: (1, 2, 1, 1)
-    """
-    error = ((forecast - targets) / scale).square().mean(dim=(2, 3, 4))
-    size = relative_scale(targets[:, 0], scale).flatten(1).clamp(min=REST).square()
-    return (error / size + LEAST_ERROR**2).sqrt().mean()
-
-
-def learning_rate(fit: FitConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
-    warm = min(1.0, (step + 1) / (fit.warmup + 1))
-    cosine = (1 + math.cos(math.pi * step / fit.steps)) / 2
-    return fit.learning_rate * warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
-
-
-def unrolled_steps(fit: FitConfig, step: int) -> int:
-    """Macro steps to unroll at an optimiser step: the curriculum divides the budget evenly."""
-    return fit.unroll[min(step * len(fit.unroll) // fit.steps, len(fit.unroll) - 1)]
-
-
-def generator_of(seed: int, step: int) -> torch.Generator:
-    """Random numbers of one optimiser step, independent of all other steps."""
-    state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+    """The loss or its gradient is no longer finite, or beyond all bounds."""
 
 
 class Fitter:
@@ -97,6 +66,8 @@ class Fitter:
         Seed of the windows, symmetries and noise.
     pruner
         Masks to hold through the fit; None trains every weight.
+    processes
+        The processes that fit together.
     """
 
     def __init__(
@@ -107,18 +78,32 @@ class Fitter:
         *,
         seed: int,
         pruner: SAPPruner | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
-        self.windows = windows
         self.fit = fit
-        self.seed = seed
-        self.position = TrainingPosition()
+        self.processes = processes or Processes()
+        self.position = TrainingPosition(processes=self.processes.count)
+        self.batches = Batches(
+            windows,
+            fit,
+            model.scale,
+            seed=seed,
+            rank=self.processes.rank,
+            processes=self.processes.count,
+        )
+        self.unrolled = self.processes.wrap(Unrolled(model, fit))
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=fit.learning_rate, betas=BETAS, weight_decay=fit.weight_decay
+            model.parameters(),
+            lr=fit.learning_rate,
+            betas=BETAS,
+            weight_decay=fit.weight_decay,
+            fused=True,
         )
         self.pruner = pruner
         self._attachment = pruner.attach(self.optimizer) if pruner is not None else ExitStack()
-        self.average = {name: value.clone() for name, value in model.state_dict().items()}
+        averaged = model.named_parameters() if fit.ema else ()
+        self.average = {name: value.detach().clone() for name, value in averaged}
 
     def __enter__(self) -> Self:
         return self
@@ -137,22 +122,22 @@ class Fitter:
         validate: Validate,
         *,
         every: int,
-        on_validation: Callable[[dict[str, float], bool], None],
+        on_validation: Callable[[Record, bool], None],
         state_file: Path,
         progress: bool = False,
         label: str = "train",
     ) -> TrainingPosition:
-        """Fit until ``fit.steps`` are done.
+        """Fit until ``fit.steps`` are done, or until no validation has been better for ``fit.patience``.
 
         Parameters
         ----------
         validate
             Rollout error of a model on validation data.
         every
-            Steps between validations; the last step is always validated.
+            Steps between validations, the length of an epoch; the last step is always validated.
         on_validation
-            Called with the record of a validation and whether it is the best so far, while the model holds
-            the weights that were validated.
+            Called with the record of an epoch and whether its validation is the best so far, while the model
+            holds the weights that were validated.
         state_file
             Where the position is kept after every validation; resumed from if it exists.
         progress
@@ -163,43 +148,39 @@ class Fitter:
         Raises
         ------
         TrainingDivergedError
-            At the first loss or gradient that is not finite.
+            At the first loss or gradient that is not finite, or a loss that has exploded.
         """
         if state_file.is_file():
             self.load(state_file)
-        losses: list[float] = []
-        started = time.process_time() - self.position.cpu_seconds
+        self.processes.wait()
+        spent = self.position.cpu_seconds - time.process_time()
         with progress_bar(self.fit.steps, label, "step", shown=progress, initial=self.position.step) as bar:
-            while self.position.step < self.fit.steps:
-                losses.append(self.step())
-                bar.update()
-                if self.position.step % every and self.position.step != self.fit.steps:
-                    continue
-                record = self._validate(validate, losses, time.process_time() - started, on_validation)
+            while not self._finished(every):
+                record = self._epoch(every, bar.update)
+                record["cpu_seconds"] = spent + time.process_time()
+                self._validate(validate, record, on_validation)
                 bar.set_postfix(loss=f"{record['loss']:.2g}", rollout=f"{record['rollout_error']:.3g}")
-                self.save(state_file)
-                losses.clear()
+                if self.processes.leads:
+                    self.save(state_file)
         return self.position
 
-    def step(self) -> float:
-        """Take one optimiser step and return the loss, a relative error per macro step."""
+    def step(self) -> Tensor:
+        """Take one optimiser step; return its terms of the loss, and the gradient's norm, on the device."""
         number = self.position.step
-        generator = generator_of(self.seed, number)
-        batch = self._draw(generator)
+        batch = self.batches.draw(number, unrolled_steps(self.fit, number))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.fit, number)
         self.model.train()
-        loss = self._loss(batch, unrolled_steps(self.fit, number))
+        loss, terms = self.unrolled(Windows(*(field.to(self.device, non_blocking=True) for field in batch)))
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.pruner is not None:
             self.pruner.mask_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.fit.clip)
-        self._require_finite(loss, norm, number + 1)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.fit.clip, foreach=True)
         self.optimizer.step()
-        self._update_average()
+        self._update_average(number)
         self.position = replace(self.position, step=number + 1)
-        return loss.item()
+        return torch.cat([terms, norm.detach()[None]])
 
     def save(self, path: Path) -> None:
         """Write weights, average, moments and position into one file."""
@@ -213,9 +194,15 @@ class Fitter:
         Raises
         ------
         CheckpointError
-            If the file is damaged or belongs to another network.
+            If the file is damaged, or belongs to another network or another number of processes.
         """
         tensors, position = load_training(path)
+        if position.processes != self.processes.count:
+            raise CheckpointError(
+                f"{path} was written by {position.processes} process(es), now there are "
+                f"{self.processes.count}; their number multiplies the batch: start as many, or train anew "
+                "with --overwrite"
+            )
         groups = {
             prefix: {
                 name.removeprefix(f"{prefix}."): tensor
@@ -225,82 +212,92 @@ class Fitter:
             for prefix in ("weights", "average", "moments")
         }
         require_same_tensors(self.model.state_dict(), groups["weights"], str(path))
+        require_same_tensors(self.average, groups["average"], str(path))
         self.model.load_state_dict(groups["weights"])
-        self.average = {name: value.to(self.device) for name, value in groups["average"].items()}
+        self.average = {name: groups["average"][name].to(self.device) for name in self.average}
         self._load_moments(groups["moments"])
         self.position = position
 
-    def _draw(self, generator: torch.Generator) -> Windows:
-        """Draw the windows of one step, move them by a symmetry, and disturb the start."""
-        picks = torch.randint(len(self.windows), (self.fit.batch_size,), generator=generator).tolist()
-        items = default_collate([self.windows[pick] for pick in picks])
-        batch = Windows(**{name: items[name] for name in Windows._fields})
-        if self.fit.augment:
-            dx, dy = self.model.task.spacing
-            batch = random_symmetry(batch, generator, square_cells=math.isclose(dx, dy, rel_tol=1e-6))
-        if self.fit.noise:
-            batch = batch._replace(state=batch.state + self._noise(batch, generator))
-        return Windows(*(field.to(self.device) for field in batch))
+    def _finished(self, every: int) -> bool:
+        """Whether all steps are done, or the last stage of the curriculum has stopped getting better."""
+        position, patience = self.position, self.fit.patience
+        if position.step >= self.fit.steps or patience is None:
+            return position.step >= self.fit.steps
+        return position.step - max(position.best_step, last_stage(self.fit)) >= patience * every
 
-    def _noise(self, batch: Windows, generator: torch.Generator) -> Tensor:
-        """White noise relative to the scale of u and of v; a Dirichlet wall stays at rest."""
-        scale = self.model.scale.cpu()
-        size = relative_scale(batch.state, scale) * scale
-        mask = wall_mask(batch.walls, *batch.state.shape[-2:])
-        return self.fit.noise * size * mask * torch.randn(batch.state.shape, generator=generator)
+    def _epoch(self, every: int, on_step: Callable[[], object]) -> Record:
+        """Take the steps up to the next validation and sum them up."""
+        started, before = time.perf_counter(), self.position.step
+        end = min((before // every + 1) * every, self.fit.steps)
+        taken = torch.cat(list(self._checked_steps(end, on_step)))
+        seconds = time.perf_counter() - started
+        loss, state, energy, gradient, norm = taken.mean(dim=0).tolist()
+        weights = {
+            "energy": (self.fit.energy_weight, energy),
+            "gradient": (self.fit.gradient_weight, gradient),
+        }
+        return {
+            "epoch": math.ceil(end / every),
+            "step": end,
+            "passes": self.batches.passes(end),
+            "unroll": unrolled_steps(self.fit, end - 1),
+            "learning_rate": learning_rate(self.fit, end - 1),
+            "loss": loss,
+            "state_loss": state,
+            **{f"{name}_loss": value for name, (weight, value) in weights.items() if weight},
+            "gradient_norm": norm,
+            "largest_gradient_norm": float(taken[:, -1].max()),
+            "seconds": seconds,
+            "samples_per_second": (end - before) * self.batches.size / seconds,
+        }
 
-    def _loss(self, batch: Windows, steps: int) -> Tensor:
-        context = self.model.encode(batch.wave_speed, batch.walls)
-        state, forecast = batch.state, []
-        for _ in range(steps):
-            state = self.model.step(state, context)
-            forecast.append(state)
-        return relative_loss(torch.stack(forecast, dim=1), batch.targets[:, :steps], self.model.scale)
+    def _checked_steps(self, end: int, on_step: Callable[[], object]) -> Iterator[Tensor]:
+        """Take steps until ``end``; yield what they return, looked at, (steps, 5) on the CPU."""
+        while (first := self.position.step) < end:
+            steps = []
+            for _ in range(min(CHECKED, end - first)):
+                steps.append(self.step())
+                on_step()
+            taken = self.processes.mean(torch.stack(steps)).cpu()
+            self._require_bounded(taken, first)
+            yield taken
 
-    def _require_finite(self, loss: Tensor, norm: Tensor, number: int) -> None:
-        if math.isfinite(loss.item()) and math.isfinite(norm.item()):
+    def _require_bounded(self, taken: Tensor, first: int) -> None:
+        bounded = taken.isfinite().all(dim=1) & (taken[:, 0] < EXPLODED)
+        if bool(bounded.all()):
             return
+        place = int(bounded.logical_not().nonzero()[0])
         kept = (
             f"the best checkpoint, from step {self.position.best_step}, is kept"
             if self.position.best_error is not None
             else "no checkpoint had been validated yet"
         )
         raise TrainingDivergedError(
-            f"training diverged at step {number}: loss {loss.item():g}, gradient norm {norm.item():g}; "
-            f"{kept}. Use a smaller --fit.learning_rate, or check the dataset with 'slimwave check'"
+            f"training diverged at step {first + place + 1}: loss {taken[place, 0]:g}, gradient norm "
+            f"{taken[place, -1]:g}; {kept}. Use a smaller --fit.learning_rate, or check the dataset with "
+            "'slimwave check'"
         )
 
-    def _update_average(self) -> None:
-        for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value, 1 - self.fit.ema)
+    def _update_average(self, step: int) -> None:
+        if self.average:
+            parameters = [value.detach() for value in self.model.parameters()]
+            torch._foreach_lerp_(list(self.average.values()), parameters, 1 - average_decay(self.fit, step))
 
     def _validate(
-        self,
-        validate: Validate,
-        losses: list[float],
-        seconds: float,
-        on_validation: Callable[[dict[str, float], bool], None],
-    ) -> dict[str, float]:
+        self, validate: Validate, record: Record, on_validation: Callable[[Record, bool], None]
+    ) -> None:
         """Validate the averaged weights, tell the caller, and put the trained ones back."""
-        trained = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
+        trained = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.model.load_state_dict(self.average, strict=False)
         self.model.eval()
-        error = validate(self.model)
+        error = self.processes.from_leader(validate(self.model) if self.processes.leads else math.nan)
         best = self.position.best_error is None or error < self.position.best_error
-        self.position = replace(self.position, cpu_seconds=seconds)
+        self.position = replace(self.position, cpu_seconds=record["cpu_seconds"])
         if best:
             self.position = replace(self.position, best_error=error, best_step=self.position.step)
-        record = {
-            "step": self.position.step,
-            "unroll": unrolled_steps(self.fit, self.position.step - 1),
-            "learning_rate": learning_rate(self.fit, self.position.step - 1),
-            "loss": sum(losses) / len(losses),
-            "rollout_error": error,
-            "cpu_seconds": seconds,
-        }
+        record["rollout_error"] = error
         on_validation(record, best)
-        self.model.load_state_dict(trained)
-        return record
+        self.model.load_state_dict(trained, strict=False)
 
     def _moments(self) -> dict[str, Tensor]:
         state = self.optimizer.state_dict()["state"]

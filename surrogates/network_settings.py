@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from slimwave.compression.choices import FormatName
 from slimwave.compression.ranks import Rank
-from slimwave.surrogates.network_shapes import SHAPES, Activation, NetworkShape
+from slimwave.surrogates.network_shapes import SHAPES, Activation, Init, NetworkShape, TimeOrder
 
 Shape = TypeVar("Shape", bound=NetworkShape)
 
@@ -26,9 +26,11 @@ class NetworkConfig:
     ----------
     name
         ``residual_cnn``: the full CNN of comparisons. ``gated_linear``: linear in the state (u, v) as the
-        wave equation is, nonlinear in the medium only.
+        wave equation is, nonlinear in the medium only. ``leapfrog``: reversible and bounded for any weights.
+        ``unet``: convolutions on a pyramid of grids.
     width
-        Channels of a hidden layer (default 16).
+        Channels of a hidden layer (default 16); of the finest level (unet); of the strain along each axis
+        (leapfrog: 1).
     conv
         Format of the convolutions. ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a
         vector. Others: ``"separable"``, ``"outer"``, ``"depthwise"``, ``"tucker"``.
@@ -37,11 +39,27 @@ class NetworkConfig:
         channels such as 0.5, or a ratio such as 8x (dense weights over kept ones); default: as many as
         channels.
     depth
-        Number of k × k convolutions (residual_cnn, gated_linear: 3).
+        Number of k × k convolutions (residual_cnn, gated_linear: 3), of each block (unet: 2), or of the
+        strain (leapfrog: 1).
     kernel_size
-        Odd kernel length k along each axis (residual_cnn, gated_linear: 5).
+        Odd kernel length k along each axis (residual_cnn, gated_linear: 5; unet: 3). leapfrog: taps to each
+        side along the axis of a strain (5).
+    across
+        leapfrog: taps across the axis of a strain, the middle one and those to one side, odd (1: vectors).
     activation
-        ``"gelu"``, or ``"none"`` for a network that is linear in the state (residual_cnn: none).
+        ``"gelu"``, or ``"none"`` for a network that is linear in the state (residual_cnn: none;
+        unet: gelu).
+    levels
+        Grids of the pyramid, each twice as coarse and wide as the one before (unet: 3).
+    substeps
+        leapfrog: substeps in a macro step (3).
+    time_order
+        leapfrog: order of the time stepping, 2 (one force per substep) or 4 (three forces) (4).
+    encoder_width
+        leapfrog: hidden channels of the encoder of the medium (8).
+    init
+        leapfrog: ``"stencil"`` starts from a finite-difference solver of the wave equation, ``"random"`` from
+        random filters (stencil).
     """
 
     name: str = "residual_cnn"
@@ -50,7 +68,13 @@ class NetworkConfig:
     rank: Rank | None = None
     depth: int | None = None
     kernel_size: int | None = None
+    across: int | None = None
     activation: Activation | None = None
+    levels: int | None = None
+    substeps: int | None = None
+    time_order: TimeOrder | None = None
+    encoder_width: int | None = None
+    init: Init | None = None
 
     def __post_init__(self) -> None:
         if self.name not in SHAPES:

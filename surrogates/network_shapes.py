@@ -12,8 +12,10 @@ from slimwave.compression.ranks import Rank, check_rank_form
 from slimwave.data.ranges import require_at_least
 
 Activation = Literal["none", "gelu"]
+TimeOrder = Literal[2, 4]
+Init = Literal["stencil", "random"]
 
-MOST_CHANNELS, MOST_LAYERS = 10_000, 1000
+MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS = 10_000, 1000, 8
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,88 @@ class ResidualShape(StackShape):
         require_one_of("network.activation", self.activation, get_args(Activation))
 
 
+@dataclass(frozen=True)
+class UNetShape(NetworkShape):
+    """Shape of :class:`~slimwave.surrogates.unet.UNet`.
+
+    Parameters
+    ----------
+    levels
+        Grids of the pyramid; level l is 2ˡ times coarser and wider.
+    depth
+        Number of k × k convolutions of a block.
+    kernel_size
+        Odd kernel length k along each axis.
+    activation
+        ``"gelu"``: the classical U-Net; ``"none"``: linear in the state.
+    """
+
+    levels: int = 3
+    depth: int = 2
+    kernel_size: int = 3
+    activation: Activation = "gelu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("network.levels", self.levels, MOST_LEVELS)
+        require_count("network.depth", self.depth, MOST_LAYERS)
+        require_odd("network.kernel_size", self.kernel_size)
+        require_one_of("network.activation", self.activation, get_args(Activation))
+
+
+@dataclass(frozen=True)
+class LeapfrogShape(NetworkShape):
+    """Shape of :class:`~slimwave.surrogates.leapfrog.LeapfrogCNN`.
+
+    Parameters
+    ----------
+    width
+        Channels of the strain along each axis.
+    depth
+        Convolutions of the strain, one after another.
+    kernel_size, across
+        Odd numbers of taps along and across the axis of a strain, in a quadrant of its mirrored kernel.
+    substeps
+        Substeps in a macro step.
+    time_order
+        Order of the time stepping, 2 or 4.
+    encoder_width
+        Hidden channels of the encoder of the medium.
+    init
+        ``"stencil"`` or ``"random"``.
+    """
+
+    width: int = 1
+    depth: int = 1
+    kernel_size: int = 5
+    across: int = 1
+    substeps: int = 3
+    time_order: TimeOrder = 4
+    encoder_width: int = 8
+    init: Init = "stencil"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("network.depth", self.depth, MOST_LAYERS)
+        require_odd("network.kernel_size", self.kernel_size)
+        require_odd("network.across", self.across)
+        require_count("network.substeps", self.substeps, MOST_LAYERS)
+        require_count("network.encoder_width", self.encoder_width, MOST_CHANNELS)
+        if self.time_order not in get_args(TimeOrder):
+            raise ValueError(f"--network.time_order: expected 2 or 4, got {self.time_order}")
+        require_one_of("network.init", self.init, get_args(Init))
+        if self.kernel_size == 1 and self.conv != "dense":
+            raise ValueError(
+                f"--network.kernel_size 1 leaves --network.conv {self.conv} nothing to separate; "
+                "use --network.kernel_size 3 or more, or --network.conv dense"
+            )
+
+
 SHAPES: dict[str, type[NetworkShape]] = {
     "gated_linear": StackShape,
     "residual_cnn": ResidualShape,
+    "leapfrog": LeapfrogShape,
+    "unet": UNetShape,
 }
 """What ``--network.name`` may be, and what each network takes."""
 

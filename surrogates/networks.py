@@ -6,12 +6,19 @@ import torch
 
 from slimwave.compression.counting import count_parameters
 from slimwave.surrogates.gated_linear import GatedLinearCNN
+from slimwave.surrogates.leapfrog import LeapfrogCNN
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.residual_cnn import ResidualCNN
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.unet import UNet
 
-NETWORKS: dict[str, type[Surrogate]] = {"gated_linear": GatedLinearCNN, "residual_cnn": ResidualCNN}
+NETWORKS: dict[str, type[Surrogate]] = {
+    "gated_linear": GatedLinearCNN,
+    "residual_cnn": ResidualCNN,
+    "leapfrog": LeapfrogCNN,
+    "unet": UNet,
+}
 MOST_PARAMETERS = 10**8
 
 

@@ -1,26 +1,36 @@
 """The pruning job: rounds of SAP on a trained surrogate, judged by validation rollouts.
 
-A round measures the PQ Index of the surviving weights, prunes as many as it allows (Diao et al., ICLR 2023,
-arXiv 2302.05601), rewinds the survivors or leaves them, and retrains with the masks held. The sparsest round
-whose validation rollout error stays within the tolerance becomes the model; test data are never looked at.
+A round measures the PQ Index of the survivors, prunes as many as it allows (Diao et al., ICLR 2023, arXiv
+2302.05601) or a fixed share, rewinds the survivors or leaves them, and retrains with the masks held; see
+:mod:`slimwave.compression.rounds`. The sparsest round whose validation rollout error stays within the
+tolerance becomes the model; test data are never looked at.
 
 Every finished round is one file, ``rounds/round_NN.safetensors``, with its weights, masks and record, so an
 interrupted job goes on after its last finished round, and within a round at its last validation.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from slimwave.compression.counting import count_nonzeros, count_parameters
-from slimwave.compression.pq_index import pq_index
-from slimwave.compression.sap import PruneRecord, SAPPruner
+from slimwave.compression.rounds import RoundRecord, prune_rounds
+from slimwave.compression.sap import SAPPruner
 from slimwave.compression.sparse_file import save_sparse
+from slimwave.compression.stopping import (
+    AfterRounds,
+    AtSparsity,
+    IndexTurnsUp,
+    NothingPruned,
+    OverBudget,
+    StopRule,
+    stop_reason,
+)
 from slimwave.data.run_folders import RunFolder
 from slimwave.data.windows import WaveWindows, dataset_info
 from slimwave.surrogates.checkpoints import (
@@ -47,34 +57,6 @@ REWIND_FILES = {"initial": INITIAL, "early": EARLY}
 
 
 @dataclass(frozen=True)
-class RoundRecord:
-    """One round of pruning; round 0 is the model before any pruning.
-
-    Attributes
-    ----------
-    round
-        Number of the round.
-    pq_index
-        PQ Index of the weights that were measured: of the survivors of the rounds before.
-    lower_bound, pruned, kept, total
-        Weights that had to stay, that went, that are left, and that there were before all rounds.
-    rollout_error
-        Validation rollout error after retraining.
-    emptied
-        Weight tensors that have nothing left, which may cut the network.
-    """
-
-    round: int
-    pq_index: float
-    lower_bound: int
-    pruned: int
-    kept: int
-    total: int
-    rollout_error: float
-    emptied: list[str]
-
-
-@dataclass(frozen=True)
 class PruneResult:
     """Outcome of a pruning.
 
@@ -83,7 +65,9 @@ class PruneResult:
     folder
         Run folder with the chosen model.
     rounds
-        Records of all rounds, from round 0.
+        Records of all rounds, from round 0; their errors are validation rollout errors.
+    stopped
+        Why no further round followed.
     chosen_round
         Round that became the model; 0 if no round was within the tolerance.
     reference_error, rollout_error
@@ -96,6 +80,7 @@ class PruneResult:
 
     folder: Path
     rounds: list[RoundRecord]
+    stopped: str
     chosen_round: int
     reference_error: float
     rollout_error: float
@@ -112,7 +97,7 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     FileNotFoundError
         If the model's folder holds no model, or no weights to rewind to.
     ValueError
-        If the dataset is not one the model was made for.
+        If the dataset is not one the model was made for, or there is nothing to prune in the scope.
     OSError
         If the output folder cannot be written.
     TrainingDivergedError
@@ -123,6 +108,7 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     info = dataset_info(config.data)
     model.task.require_dataset(info, f"the dataset {config.data}")
     rewind_to = _rewind_weights(config, model)
+    pruner = _pruner(config, model)
     folder = RunFolder.prepare(
         config.output,
         command="prune",
@@ -132,7 +118,7 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     )
     (folder.path / ROUNDS).mkdir(exist_ok=True)
     with cpu_threads(config.threads):
-        return _Job(config, model, folder, rewind_to, progress=progress).run()
+        return _Job(config, model, pruner, folder, rewind_to, progress=progress).run()
 
 
 def _rewind_weights(config: PruneConfig, model: Surrogate) -> dict[str, Tensor] | None:
@@ -150,6 +136,34 @@ def _rewind_weights(config: PruneConfig, model: Surrogate) -> dict[str, Tensor] 
     return weights
 
 
+def _pruner(config: PruneConfig, model: Surrogate) -> SAPPruner:
+    sap = config.sap
+    return SAPPruner(
+        model,
+        p=sap.p,
+        q=sap.q,
+        eta=sap.eta,
+        gamma=sap.gamma,
+        beta=sap.beta,
+        scope=sap.scope,
+        include=sap.include,
+        exclude=sap.exclude,
+        schedule=config.schedule,
+        rate=config.rate,
+    )
+
+
+def _stop_rules(config: PruneConfig) -> list[StopRule]:
+    rules: list[StopRule] = []
+    if config.stop.sparsity is not None:
+        rules.append(AtSparsity(config.stop.sparsity))
+    if config.stop.error is not None:
+        rules.append(OverBudget(config.stop.error))
+    if config.stop.rises is not None:
+        rules.append(IndexTurnsUp(config.stop.rises))
+    return [*rules, AfterRounds(config.rounds), NothingPruned()]
+
+
 class _Job:
     """The state of one pruning job."""
 
@@ -157,6 +171,7 @@ class _Job:
         self,
         config: PruneConfig,
         model: Surrogate,
+        pruner: SAPPruner,
         folder: RunFolder,
         rewind_to: Mapping[str, Tensor] | None,
         *,
@@ -167,58 +182,48 @@ class _Job:
         self.folder = folder
         self.rewind_to = rewind_to
         self.progress = progress
-        sap = config.sap
-        self.pruner = SAPPruner(
-            model, p=sap.p, q=sap.q, eta=sap.eta, gamma=sap.gamma, beta=sap.beta, scope=sap.scope
-        )
+        self.pruner = pruner
+        self.rules = _stop_rules(config)
         self.windows = WaveWindows(config.data, "train", horizon=max(config.fit.unroll), in_memory=True)
-        self.validate = RolloutValidator(config.data, config.validation, model.scale.device)
+        self.validator = RolloutValidator(config.data, config.validation, model.scale.device)
         self.records: list[RoundRecord] = []
 
     def run(self) -> PruneResult:
         logged = {record["round"] for record in self.folder.records()}
-        for number in range(self.config.rounds + 1):
-            path = self._round_file(number)
-            record = self._reload(path) if path.is_file() else self._do(number)
+        for record in chain(self._finished(), self._rounds()):
             self.records.append(record)
-            if number not in logged:
-                self.folder.log(**asdict(record), acceptable=self._acceptable(record))
+            if record.round not in logged:
+                self.folder.log(**record.to_dict(), acceptable=self._acceptable(record))
         return self._finish()
 
-    def _do(self, number: int) -> RoundRecord:
-        """Run one round and keep it as one file."""
-        record = self._reference() if number == 0 else self._round(number)
-        masks = {f"masks.{name}": mask for name, mask in self.pruner.state_dict().items()}
-        weights = {f"weights.{name}": value for name, value in self.model.state_dict().items()}
-        save_tensors(self._round_file(number), weights | masks, {RECORD: json.dumps(asdict(record))})
-        for leftover in (self._fit_file(number), self._best_file(number)):
-            leftover.unlink(missing_ok=True)
-        return record
+    def _finished(self) -> Iterator[RoundRecord]:
+        """Take up the rounds that an interrupted job has finished."""
+        for number in count():
+            if not self._round_file(number).is_file():
+                return
+            yield self._reload(self._round_file(number))
 
-    def _reference(self) -> RoundRecord:
-        """Validate the model before any pruning, after one fine-tuning round if so configured."""
-        fine_tune = self.config.reference == "finetuned"
-        error = self._retrain(0) if fine_tune else self.validate(self.model.eval())
-        weights = torch.cat([self.model.get_parameter(name).flatten() for name in self.pruner.masks])
-        index = float(pq_index(weights.detach(), self.config.sap.p, self.config.sap.q))
-        total = self.pruner.total
-        return RoundRecord(0, index, total, 0, total, total, error, [])
+    def _rounds(self) -> Iterator[RoundRecord]:
+        """Run the rounds that are left, each kept as one file."""
+        for record in prune_rounds(
+            self.pruner,
+            retrain=self._retrain,
+            validate=self._error,
+            reference=(lambda: self._retrain(0)) if self.config.reference == "finetuned" else None,
+            stop=self.rules,
+            rewind_to=self.rewind_to,
+            finished=self.records,
+        ):
+            masks = {f"masks.{name}": mask for name, mask in self.pruner.state_dict().items()}
+            weights = {f"weights.{name}": value for name, value in self.model.state_dict().items()}
+            text = json.dumps(record.to_dict())
+            save_tensors(self._round_file(record.round), weights | masks, {RECORD: text})
+            for leftover in (self._fit_file(record.round), self._best_file(record.round)):
+                leftover.unlink(missing_ok=True)
+            yield record
 
-    def _round(self, number: int) -> RoundRecord:
-        pruned: PruneRecord = self.pruner.prune_step()
-        if self.rewind_to is not None:
-            self.pruner.rewind(self.rewind_to)
-        error = self._retrain(number)
-        return RoundRecord(
-            round=number,
-            pq_index=pruned.pq_index,
-            lower_bound=pruned.lower_bound,
-            pruned=pruned.pruned,
-            kept=pruned.kept,
-            total=pruned.total,
-            rollout_error=error,
-            emptied=list(pruned.emptied),
-        )
+    def _error(self) -> float:
+        return self.validator(self.model.eval())
 
     def _retrain(self, number: int) -> float:
         """Fit with the masks held; leave the best validated weights in the model and return their error."""
@@ -231,7 +236,7 @@ class _Job:
 
         with fitter:
             position = fitter.run(
-                self.validate,
+                self.validator,
                 every=self.config.validation.every,
                 on_validation=keep_best,
                 state_file=self._fit_file(number),
@@ -261,7 +266,7 @@ class _Job:
     def _acceptable(self, record: RoundRecord) -> bool:
         """Whether a round's error is within the tolerance of the reference."""
         tolerance = self.config.tolerance
-        return tolerance is None or record.rollout_error <= tolerance * self.records[0].rollout_error
+        return tolerance is None or record.error <= tolerance * self.records[0].error
 
     def _finish(self) -> PruneResult:
         """Write the sparsest acceptable round as the model and as a sparse file."""
@@ -274,9 +279,10 @@ class _Job:
         result = PruneResult(
             folder=self.folder.path,
             rounds=self.records,
+            stopped=stop_reason(self.rules, self.records) or "",
             chosen_round=chosen.round,
-            reference_error=self.records[0].rollout_error,
-            rollout_error=chosen.rollout_error,
+            reference_error=self.records[0].error,
+            rollout_error=chosen.error,
             parameters=count_parameters(self.model),
             nonzeros=count_nonzeros(self.model),
             sparse_bytes=sparse.stat().st_size,

@@ -1,9 +1,10 @@
-"""Settings of pruning: SAP, and its rounds of prune, rewind, retrain."""
+"""Settings of pruning: what is measured and removed, when to stop, and the rounds of prune and retrain."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from slimwave.compression.choices import ScheduleName, ScopeName
 from slimwave.data.ranges import require_at_least, require_positive
 from slimwave.surrogates.training_settings import Device, FitConfig, ValidationConfig
 
@@ -21,9 +22,14 @@ class SAPConfig:
     gamma
         Scaling γ > 0 of the prune ratio.
     beta
-        Largest share β of the surviving weights that one round may remove.
+        Largest share β of the survivors that one round may remove, up to 1.
     scope
-        What is measured and pruned together: all weights, each layer, or each neuron.
+        What is measured and pruned together: all weights, each layer, or each neuron; or whole units, layer
+        by layer: ``"term"``, the rank-one terms of one-way layers, or ``"channel"``, the output channels of
+        dense layers.
+    include, exclude
+        Shell-style patterns of the layers to prune, such as ``[blocks.*]``; None means all and none. With the
+        scope ``"channel"`` name the layer that makes the output in ``exclude``.
     """
 
     p: float = 0.5
@@ -31,7 +37,9 @@ class SAPConfig:
     eta: float = 0.0
     gamma: float = 1.0
     beta: float = 0.9
-    scope: Literal["global", "layer", "neuron"] = "global"
+    scope: ScopeName = "global"
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.p <= 1 <= self.q or self.p >= self.q:
@@ -40,8 +48,41 @@ class SAPConfig:
             )
         require_at_least("sap.eta", self.eta, 0)
         require_positive("sap.gamma", self.gamma)
-        if not 0 < self.beta < 1:
-            raise ValueError(f"--sap.beta: expected a share between 0 and 1, got {self.beta}")
+        if not 0 < self.beta <= 1:
+            raise ValueError(f"--sap.beta: expected a share above 0 and at most 1, got {self.beta}")
+        if self.scope == "channel" and self.exclude is None:
+            raise ValueError(
+                "--sap.scope channel removes whole output channels; name the layer that makes the model's "
+                "output, as in --sap.exclude '[head]'"
+            )
+
+
+@dataclass(frozen=True)
+class StopConfig:
+    """When to stop before the last round; whatever comes first.
+
+    Parameters
+    ----------
+    sparsity
+        Stop once this share of the weights is gone, such as 0.9.
+    error
+        Stop once the validation rollout error is above this factor times that of the reference, such as 1.2.
+    rises
+        Stop once the PQ Index of the survivors has risen this many rounds in a row: the sign that
+        compressibility is used up. 1 takes the first rise for it.
+    """
+
+    sparsity: float | None = None
+    error: float | None = None
+    rises: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sparsity is not None and not 0 < self.sparsity < 1:
+            raise ValueError(f"--stop.sparsity: expected a share between 0 and 1, got {self.sparsity}")
+        if self.error is not None:
+            require_positive("stop.error", self.error)
+        if self.rises is not None:
+            require_at_least("stop.rises", self.rises, 1)
 
 
 @dataclass(frozen=True)
@@ -58,8 +99,16 @@ class PruneConfig:
         Run folder; an unfinished run of the same settings in it is continued after its last finished round.
     sap
         See :class:`SAPConfig`.
+    schedule
+        How many go in a round, and by whose magnitudes: ``"sap"``, as many as the PQ Index allows;
+        ``"lottery"``, the share ``rate`` of what is left; ``"oneshot"``, the same share, by the magnitudes
+        that the model had before any pruning.
+    rate
+        Share of the survivors that ``"lottery"`` and ``"oneshot"`` remove in every round.
     rounds
-        Most rounds to run.
+        Most rounds to run; a round that finds nothing to prune is the last, too.
+    stop
+        See :class:`StopConfig`.
     tolerance
         A round is acceptable while its validation rollout error is at most ``tolerance`` times that of the
         reference; the sparsest acceptable round is kept. None keeps the last round whatever its error.
@@ -79,7 +128,10 @@ class PruneConfig:
     data: Path = Path("runs/data")
     output: Path = Path("runs/pruned")
     sap: SAPConfig = field(default_factory=SAPConfig)
+    schedule: ScheduleName = "sap"
+    rate: float = 0.2
     rounds: int = 6
+    stop: StopConfig = field(default_factory=StopConfig)
     tolerance: float | None = 1.1
     reference: Literal["trained", "finetuned"] = "trained"
     rewind: Literal["none", "initial", "early"] = "none"
@@ -94,6 +146,8 @@ class PruneConfig:
 
     def __post_init__(self) -> None:
         require_at_least("rounds", self.rounds, 1)
+        if not 0 < self.rate < 1:
+            raise ValueError(f"--rate: expected a share between 0 and 1, got {self.rate}")
         if self.tolerance is not None:
             require_positive("tolerance", self.tolerance)
         require_at_least("seed", self.seed, 0)

@@ -2,34 +2,39 @@
 
 The run folder holds the best model so far (``model.json``, ``model.safetensors``), the weights at the start
 and after a tenth of the steps for rewinding (``initial.safetensors``, ``early.safetensors``), the position
-for resuming (``training.safetensors``), and the log with one JSON line per validation.
+for resuming (``training.safetensors``), and the log with one JSON line per epoch.
 
 >>> result = train(TrainConfig(data="runs/data", output="runs/full"))  # doctest: +SKIP
 >>> result.rollout_error  # doctest: +SKIP
 0.041
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from slimwave.compression.counting import count_parameters
+from slimwave.data.plain import differences
 from slimwave.data.run_folders import RunFolder
-from slimwave.data.windows import WaveWindows, dataset_info
-from slimwave.surrogates.checkpoints import save_model, save_tensors
+from slimwave.data.windows import WaveWindows
+from slimwave.surrogates.checkpoints import DESCRIPTION, load_model, save_model, save_tensors
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.fitting import Fitter
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
+from slimwave.surrogates.processes import Processes, joined
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.training_log import require_tensorboard, training_logs
 from slimwave.surrogates.training_settings import TrainConfig
 from slimwave.surrogates.validation import RolloutValidator
 
 INITIAL, EARLY, STATE = "initial.safetensors", "early.safetensors", "training.safetensors"
 EARLY_SHARE = 0.1
-MAY_DIFFER = ("data", "output", "device", "threads", "overwrite")
+MAY_DIFFER = ("data", "output", "device", "threads", "overwrite", "fit.in_memory", "log.tensorboard")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class TrainResult:
 def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
     """Train a surrogate, or continue the unfinished training of the same settings in ``config.output``.
 
+    Under `torchrun` all its processes train together, see :mod:`slimwave.surrogates.processes`.
+
     Raises
     ------
     ValueError
@@ -68,20 +75,14 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
     OSError
         If the output folder cannot be written.
     TrainingDivergedError
-        If the loss is no longer finite; the best checkpoint so far is kept.
+        If the loss is no longer finite or has exploded; the best checkpoint so far is kept.
+    MissingExtraError
+        If TensorBoard is asked for and not installed.
     """
-    device = resolve_device(config.device)
-    task = WaveTask.of_dataset(dataset_info(config.data))
-    model = initial_network(config.network, task, config.seed).to(device)
-    folder = RunFolder.prepare(
-        config.output,
-        command="train",
-        config=config,
-        existing="overwrite" if config.overwrite else "resume",
-        may_differ=MAY_DIFFER,
-    )
-    with cpu_threads(config.threads):
-        return _train(config, model, folder, progress=progress)
+    if config.seeds:
+        raise ValueError("seeds: expected none for a single training; several are trained by train_seeds")
+    with joined(resolve_device(config.device)) as (processes, device), cpu_threads(config.threads):
+        return _Job(config, device, processes, progress=progress).run()
 
 
 def initial_network(config: NetworkConfig, task: WaveTask, seed: int) -> Surrogate:
@@ -91,42 +92,99 @@ def initial_network(config: NetworkConfig, task: WaveTask, seed: int) -> Surroga
         return build_network(config, task)
 
 
-def _train(config: TrainConfig, model: Surrogate, folder: RunFolder, *, progress: bool) -> TrainResult:
-    windows = WaveWindows(config.data, "train", horizon=max(config.fit.unroll), in_memory=True)
-    fitter = Fitter(model, windows, config.fit, seed=config.seed)
-    validate = RolloutValidator(config.data, config.validation, fitter.device)
-    if not (folder.path / STATE).is_file():
-        save_tensors(folder.path / INITIAL, model.state_dict())
-    early = _early_step(config)
-    logged = {entry["step"] for entry in folder.records()}  # one more than saved, if stopped in between
+class _Job:
+    """One training; whatever does not fit is refused before the run folder is touched."""
 
-    def on_validation(record: dict[str, float], best: bool) -> None:
+    def __init__(
+        self, config: TrainConfig, device: torch.device, processes: Processes, *, progress: bool
+    ) -> None:
+        self.config, self.processes = config, processes
+        self.progress = progress and processes.leads
+        fit = config.fit
+        if config.log.tensorboard:
+            require_tensorboard()
+        self.windows = WaveWindows(config.data, "train", horizon=max(fit.unroll), in_memory=fit.in_memory)
+        task = WaveTask.of_dataset(self.windows.info)
+        self.model = initial_network(config.network, task, config.seed).to(device)
+        self.fitter = Fitter(self.model, self.windows, fit, seed=config.seed, processes=processes)
+        self.validate = RolloutValidator(config.data, config.validation, device)
+        self.folder = self._prepare()
+
+    def run(self) -> TrainResult:
+        """Fit, keep the best model, and close the run folder."""
+        with training_logs(self.folder, self.config.log, write=self.processes.leads) as self.log:
+            position = self.fitter.run(
+                self.validate,
+                every=self.config.validation.every,
+                on_validation=self._keep,
+                state_file=self.folder.path / STATE,
+                progress=self.progress,
+                label=f"train {self.folder.path.name}",
+            )
+        assert position.best_error is not None
+        result = TrainResult(
+            self.folder.path,
+            position.best_error,
+            position.best_step,
+            position.step,
+            count_parameters(self.model),
+            position.cpu_seconds,
+        )
+        if self.processes.leads:
+            self.folder.finish(**vars(result))
+        return result
+
+    def _prepare(self) -> RunFolder:
+        """Take the run folder; the leader writes it, the others wait until it stands."""
+        if not self.processes.leads:
+            if not self.processes.from_leader(math.nan):
+                raise RuntimeError("the leading process could not prepare the run folder")
+            return RunFolder(Path(self.config.output))
+        prepared = False
+        try:
+            folder = self._prepared()
+            prepared = True
+        finally:
+            self.processes.from_leader(float(prepared))
+        return folder
+
+    def _prepared(self) -> RunFolder:
+        config = self.config
+        folder = RunFolder.prepare(
+            config.output,
+            command="train",
+            config=config,
+            existing="overwrite" if config.overwrite else "resume",
+            may_differ=MAY_DIFFER,
+        )
+        _require_same_data(folder.path, self.model.task, config.data)
+        if not (folder.path / STATE).is_file():
+            save_tensors(folder.path / INITIAL, self.model.state_dict())
+        return folder
+
+    def _keep(self, record: dict[str, Any], best: bool) -> None:
+        """Keep what an epoch has brought."""
+        if not self.processes.leads:
+            return
         if best:
-            save_model(folder.path, model)
-        if record["step"] == early:
-            save_tensors(folder.path / EARLY, model.state_dict())
-        if record["step"] not in logged:
-            folder.log(**record, best=best)
+            save_model(self.folder.path, self.model)
+        if record["step"] == _early_step(self.config):
+            save_tensors(self.folder.path / EARLY, self.model.state_dict())
+        self.log(record | {"best": best})
 
-    position = fitter.run(
-        validate,
-        every=config.validation.every,
-        on_validation=on_validation,
-        state_file=folder.path / STATE,
-        progress=progress,
-        label=f"train {folder.path.name}",
-    )
-    assert position.best_error is not None
-    result = TrainResult(
-        folder.path,
-        position.best_error,
-        position.best_step,
-        position.step,
-        count_parameters(model),
-        position.cpu_seconds,
-    )
-    folder.finish(**vars(result))
-    return result
+
+def _require_same_data(folder: Path, task: WaveTask, data: Path) -> None:
+    """Refuse to continue a training on data with another grid, macro step or other statistics."""
+    if not (folder / DESCRIPTION).is_file():
+        return
+    before = load_model(folder).task
+    changed = differences(before.to_json(), task.to_json())
+    if changed:
+        listed = "; ".join(f"{name} was {old}, now {new}" for name, (old, new) in sorted(changed.items())[:3])
+        raise ValueError(
+            f"--data {data} is not the dataset that {folder} was trained on so far ({listed}); "
+            "give that dataset, or train anew with --overwrite"
+        )
 
 
 def _early_step(config: TrainConfig) -> int:

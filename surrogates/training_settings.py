@@ -17,6 +17,7 @@ from slimwave.data.ranges import require_at_least, require_positive, require_wit
 from slimwave.surrogates.network_settings import NetworkConfig
 
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,20 @@ class FitConfig:
         Draw one of the eight symmetries of the square, and the sign of the state, for every window batch.
     ema
         Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves.
+    energy_weight, gradient_weight
+        Weights of two more terms of the loss, relative errors of the energy and of the slopes; 0 leaves them
+        out.
+    patience
+        Validations in a row without a better rollout error after which the last stage of the curriculum ends
+        early; None never ends it.
+    precision
+        ``bfloat16`` computes convolutions in mixed precision. On CPUs that multiply in bfloat16 it makes full
+        kernels faster and one-way filters slower.
+    in_memory
+        Read the training split once; false reads every window from its file, for splits larger than memory.
+    compile
+        Compile the network (``torch.compile``). On the CPU that takes most of a minute and makes networks
+        this small no faster.
     """
 
     steps: int = 2000
@@ -54,6 +69,12 @@ class FitConfig:
     noise: float = 0.02
     augment: bool = True
     ema: float = 0.0
+    energy_weight: float = 0.0
+    gradient_weight: float = 0.0
+    patience: int | None = None
+    precision: Precision = "float32"
+    compile: bool = False
+    in_memory: bool = True
 
     def __post_init__(self) -> None:
         require_at_least("fit.steps", self.steps, 1)
@@ -64,6 +85,10 @@ class FitConfig:
         require_positive("fit.clip", self.clip)
         require_at_least("fit.noise", self.noise, 0)
         require_within("fit.ema", self.ema, 0, 1)
+        require_at_least("fit.energy_weight", self.energy_weight, 0)
+        require_at_least("fit.gradient_weight", self.gradient_weight, 0)
+        if self.patience is not None:
+            require_at_least("fit.patience", self.patience, 1)
         if not self.unroll or min(self.unroll) < 1:
             raise ValueError(f"--fit.unroll: expected step counts such as [1, 2, 4], got {list(self.unroll)}")
 
@@ -94,6 +119,19 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """What a training writes beside ``log.jsonl``.
+
+    Parameters
+    ----------
+    tensorboard
+        Curves for TensorBoard in ``tensorboard/``; needs the extra ``slimwave[tensorboard]``.
+    """
+
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Settings of ``slimwave train``.
 
@@ -103,10 +141,13 @@ class TrainConfig:
         Dataset folder.
     output
         Run folder; an unfinished run of the same settings in it is continued.
-    network, fit, validation
-        See :class:`NetworkConfig`, :class:`FitConfig`, :class:`ValidationConfig`.
+    network, fit, validation, log
+        See :class:`NetworkConfig`, :class:`FitConfig`, :class:`ValidationConfig`, :class:`LogConfig`.
     seed
         Seed of the initial weights, the batches, the noise and the symmetries.
+    seeds
+        Train from each of these seeds instead, in folders ``seed_0``, ``seed_1``, … below the run folder, and
+        report mean and spread.
     device
         Where to compute; ``auto`` takes a GPU when there is one.
     threads
@@ -121,12 +162,16 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    log: LogConfig = field(default_factory=LogConfig)
     seed: int = 0
+    seeds: tuple[int, ...] = ()
     device: Device = "auto"
     threads: int | None = 1
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         require_at_least("seed", self.seed, 0)
+        if min(self.seeds, default=0) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"--seeds: expected different seeds of at least 0, got {list(self.seeds)}")
         if self.threads is not None:
             require_at_least("threads", self.threads, 1)

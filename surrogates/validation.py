@@ -7,8 +7,9 @@ early choices are made by the error of whole rollouts.
 from pathlib import Path
 
 import torch
+from torch.utils.data import default_collate
 
-from slimwave.data.windows import load_trajectories
+from slimwave.data.windows import WaveWindows
 from slimwave.surrogates.metrics import relative_l2
 from slimwave.surrogates.rollout import states
 from slimwave.surrogates.surrogate import Surrogate
@@ -32,18 +33,21 @@ class RolloutValidator:
     Raises
     ------
     ValueError
-        If the split holds fewer snapshots than the rollouts need.
+        If the split holds fewer snapshots than the rollouts need, or fewer trajectories than asked for.
     """
 
     def __init__(
         self, root: Path, config: ValidationConfig, device: torch.device, split: str = "valid"
     ) -> None:
-        data = load_trajectories(root, split, limit=config.trajectories, snapshots=config.steps + 1)
+        windows = WaveWindows(root, split, horizon=config.steps)
+        count = _count(config.trajectories, windows.trajectories, split)
+        starts = range(0, count * windows.windows_per_trajectory, windows.windows_per_trajectory)
+        data = default_collate([windows[start] for start in starts])
         self.steps = config.steps
-        self.initial = torch.stack([data.u[:, 0], data.v[:, 0]], dim=1).to(device)
-        self.reference = data.u[:, 1:].to(device)
-        self.wave_speed = data.c[:, None].to(device)
-        self.walls = data.walls.to(device)
+        self.initial = data["state"].to(device)
+        self.reference = data["targets"][:, :, 0].to(device)
+        self.wave_speed = data["wave_speed"].to(device)
+        self.walls = data["walls"].to(device)
 
     def __call__(self, model: Surrogate) -> float:
         """Mean error over trajectories and steps; infinite if a rollout blows up."""
@@ -52,3 +56,12 @@ class RolloutValidator:
             relative_l2(next(forecast)[:, 0], self.reference[:, step]).mean() for step in range(self.steps)
         ]
         return float(torch.stack(errors).mean())
+
+
+def _count(asked: int | None, available: int, split: str) -> int:
+    """How many trajectories to use."""
+    if asked is not None and asked > available:
+        raise ValueError(
+            f"--validation.trajectories: expected at most {available}, all that {split} holds, got {asked}"
+        )
+    return asked or available

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from slimwave.compression.decomposition import decompose as decompose
     from slimwave.compression.formats import make_conv as make_conv
     from slimwave.compression.materialise import materialise as materialise
     from slimwave.compression.one_way import OneWayConv as OneWayConv
     from slimwave.compression.pq_index import pq_index as pq_index
     from slimwave.compression.rewriting import compress as compress
+    from slimwave.compression.rounds import prune_rounds as prune_rounds
     from slimwave.compression.sap import SAPPruner as SAPPruner
     from slimwave.compression.sparse_file import load_sparse as load_sparse
     from slimwave.compression.sparse_file import save_sparse as save_sparse
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from slimwave.surrogates.pruning import prune as prune
     from slimwave.surrogates.pruning_settings import PruneConfig as PruneConfig
     from slimwave.surrogates.pruning_settings import SAPConfig as SAPConfig
+    from slimwave.surrogates.pruning_settings import StopConfig as StopConfig
     from slimwave.surrogates.rollout_settings import RolloutConfig as RolloutConfig
     from slimwave.surrogates.training import train as train
     from slimwave.surrogates.training_settings import FitConfig as FitConfig
@@ -65,11 +68,13 @@ if TYPE_CHECKING:
     from slimwave.surrogates.training_settings import ValidationConfig as ValidationConfig
 
 _HOMES = {
+    "compression.decomposition": ("decompose",),
     "compression.formats": ("make_conv",),
     "compression.materialise": ("materialise",),
     "compression.one_way": ("OneWayConv",),
     "compression.pq_index": ("pq_index",),
     "compression.rewriting": ("compress",),
+    "compression.rounds": ("prune_rounds",),
     "compression.sap": ("SAPPruner",),
     "compression.sparse_file": ("load_sparse", "save_sparse"),
     "data.checking": ("check_dataset",),
@@ -99,7 +104,7 @@ _HOMES = {
     "surrogates.forecasting": ("rollout",),
     "surrogates.network_settings": ("NetworkConfig",),
     "surrogates.pruning": ("prune",),
-    "surrogates.pruning_settings": ("PruneConfig", "SAPConfig"),
+    "surrogates.pruning_settings": ("PruneConfig", "SAPConfig", "StopConfig"),
     "surrogates.rollout_settings": ("RolloutConfig",),
     "surrogates.training": ("train",),
     "surrogates.training_settings": ("FitConfig", "TrainConfig", "ValidationConfig"),

@@ -157,11 +157,18 @@ def _run(name: str, arguments: list[str]) -> int:
         raise UsageError(
             f"unknown command '{name}'; {suggestion(name, COMMANDS)}commands: {', '.join(COMMANDS)}"
         )
+    together = "TORCHELASTIC_RUN_ID" in os.environ and os.environ["WORLD_SIZE"] != "1"
+    if together and name != "train":
+        raise UsageError(
+            f"'{name}' runs in one process, only 'train' under torchrun; start it without torchrun"
+        )
     from slimwave.config import parse
 
     as_json = "--json" in arguments
     config = parse(name, COMMANDS[name], [a for a in arguments if a != "--json"])
     outcome = getattr(importlib.import_module("slimwave.commands"), name)(config)
+    if together and os.environ["RANK"] != "0":
+        return DONE  # process 0 speaks for all
     print(json.dumps(_finite(outcome.record), allow_nan=False) if as_json else outcome.text)
     sys.stdout.flush()
     return DONE if outcome.ok else FAILED

@@ -15,12 +15,14 @@ from slimwave.data.pdebench import export_pdebench
 from slimwave.data.plain import to_plain
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.demo import DemoConfig
+from slimwave.pruning_pictures import write_picture
 from slimwave.surrogates.comparison import compare as compare_models
 from slimwave.surrogates.comparison_settings import CompareConfig
 from slimwave.surrogates.forecasting import rollout as roll_out
 from slimwave.surrogates.pruning import prune as prune_model
 from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.rollout_settings import RolloutConfig
+from slimwave.surrogates.seeds import train_seeds as train_from_seeds
 from slimwave.surrogates.training import train as train_model
 from slimwave.surrogates.training_settings import TrainConfig
 
@@ -89,7 +91,9 @@ def export(config: ExportConfig) -> Outcome:
 
 
 def train(config: TrainConfig) -> Outcome:
-    """Train a surrogate."""
+    """Train a surrogate, or the same from several seeds."""
+    if config.seeds:
+        return _train_seeds(config)
     result = train_model(config, progress=True)
     text = (
         f"{result.folder}: {result.parameters} parameters, validation rollout error "
@@ -99,22 +103,39 @@ def train(config: TrainConfig) -> Outcome:
     return Outcome(to_plain(result), text)
 
 
+def _train_seeds(config: TrainConfig) -> Outcome:
+    trained = train_from_seeds(config, progress=True)
+    headers = ["seed", "validation rollout error", "best step", "processor time, s"]
+    rows = [
+        [str(seed), tables.percent(r.rollout_error), str(r.best_step), f"{r.cpu_seconds:.0f}"]
+        for seed, r in zip(trained.seeds, trained.results, strict=True)
+    ]
+    spread = "" if trained.spread is None else f" ± {tables.percent(trained.spread)}"
+    text = (
+        f"{tables.markdown(headers, rows)}\n{trained.folder}: validation rollout error "
+        f"{tables.percent(trained.mean)}{spread} (mean and standard deviation of {len(rows)} seeds)"
+    )
+    return Outcome(to_plain(trained), text)
+
+
 def prune(config: PruneConfig) -> Outcome:
     """Prune a surrogate."""
     result = prune_model(config, progress=True)
+    write_picture(result, config.tolerance)
     headers = ["round", "PQ Index", "weights kept", "validation rollout error"]
     rows = [
         [
             f"{record.round}" + (" (kept)" if record.round == result.chosen_round else ""),
             f"{record.pq_index:.4f}",
-            f"{100 * record.kept / record.total:.1f} %",
-            tables.percent(record.rollout_error),
+            f"{100 * record.weights_kept / record.weights_total:.1f} %",
+            tables.percent(record.error),
         ]
         for record in result.rounds
     ]
     text = (
-        f"{tables.markdown(headers, rows)}\n{result.folder}: {result.nonzeros} of {result.parameters} "
-        f"parameters left, {tables.size(result.sparse_bytes)} on disk"
+        f"{tables.markdown(headers, rows)}\nStopped: {result.stopped}.\n"
+        f"{result.folder}: {result.nonzeros} of {result.parameters} parameters left, "
+        f"{tables.size(result.sparse_bytes)} on disk"
     )
     return Outcome(to_plain(result), text)
 

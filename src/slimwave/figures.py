@@ -160,15 +160,21 @@ def error_against(
 
 
 def pruning_rounds(
-    pq_index: Sequence[float], kept: Sequence[float], error: Sequence[float], chosen: int, limit: float | None
+    pq_index: Sequence[float | None],
+    kept: Sequence[float],
+    error: Sequence[float | None],
+    error_pruned: Sequence[float | None],
+    chosen: int,
+    limit: float | None,
 ) -> Figure:
     """Draw PQ Index, share of weights kept and validation error over pruning rounds.
 
     Parameters
     ----------
-    pq_index, kept, error : sequences of equal length
-        One entry per round, round 0 standing for the model before pruning. The PQ Index of a round is the one
-        that it measured before it pruned; kept is a share (0 to 1), error the relative validation error.
+    pq_index, kept, error, error_pruned : sequences of equal length
+        One entry per round, round 0 standing for the model before pruning: the PQ Index of the retrained
+        survivors, the share of weights that they are (0 to 1), and the relative validation error after
+        retraining and right after pruning. What is None is not drawn; errors above 1000 % are drawn there.
     chosen : int
         The round that was kept, marked by a vertical line.
     limit : float or None
@@ -177,22 +183,29 @@ def pruning_rounds(
     figure = Figure(figsize=(8.6, 2.7), layout="constrained")
     rounds = np.arange(len(kept))
     panels = (
-        (rounds[1:], pq_index[1:], "PQ Index that the round measured", 1.0),
-        (rounds, kept, "weights kept, %", 100.0),
-        (rounds, error, "validation rollout error, %", 100.0),
+        (pq_index, "PQ Index of the survivors", 1.0),
+        (kept, "weights kept, %", 100.0),
+        (error, "validation rollout error, %", 100.0),
     )
-    for axis, (places, values, title, unit), colour in zip(
-        figure.subplots(1, 3), panels, COLOURS, strict=False
-    ):
+    for axis, (values, title, unit), colour in zip(figure.subplots(1, 3), panels, COLOURS, strict=False):
         axis.axvline(chosen, color="0.75", lw=4, zorder=0)
-        axis.plot(places, unit * np.asarray(values, float), "o-", color=colour, ms=4)
+        axis.plot(rounds, unit * _numbers(values), "o-", color=colour, ms=4)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("round (grey: kept)", fontsize=8)
-        axis.set_xticks(rounds)
+        axis.set_xticks(rounds[:: 1 + len(rounds) // 12])
         _finish(axis)
+    axis.plot(rounds[1:], 100 * _numbers(error_pruned)[1:], "x", color="0.5", ms=4, label="before retraining")
+    axis.set_yscale("log")
+    _plain_ticks(axis.yaxis, (1.0, 2.0, 5.0))
     if limit is not None:
-        axis.axhline(100 * limit, color="0.5", lw=0.8, ls=":")
+        axis.axhline(100 * limit, color="0.5", lw=0.8, ls=":", label="limit")
+    axis.legend(fontsize=7, frameon=False)
     return figure
+
+
+def _numbers(values: Sequence[float | None]) -> Array:
+    """Return the values as floats, at most 10 (1000 %), with NaN for None."""
+    return np.minimum(np.asarray(values, dtype=float), 10.0)
 
 
 def energy_over_time(curves: Mapping[str, tuple[Array, Array]]) -> Figure:

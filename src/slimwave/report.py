@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from slimwave import animation, figures, html, tables
 from slimwave.data.durable import write_bytes, write_text
 from slimwave.data.run_folders import RunFolder
+from slimwave.pruning_pictures import pruning_figure
 from slimwave.surrogates.comparison import Comparison
 from slimwave.surrogates.competitors import PERSISTENCE, Row
 
@@ -163,8 +164,8 @@ class _Report:
                 f"pruning_{number}",
                 self._pruning_figure(name, rounds),
                 "PQ Index, weights kept and validation error over pruning rounds",
-                "Sparsity-informed adaptive pruning: each round prunes as many weights as the PQ Index "
-                "allows and retrains the rest. The dotted line is the largest validation error accepted.",
+                "Each round prunes the smallest weights, with SAP as many as the PQ Index allows, and "
+                "retrains the rest. The dotted line is the largest validation error accepted.",
             )
 
     def picture(self, name: str, figure: Figure, alt: str, caption: str) -> str:
@@ -183,15 +184,7 @@ class _Report:
 
     def _pruning_figure(self, name: str, rounds: list[dict[str, Any]]) -> Figure:
         pruned = RunFolder.open(self.run.config["models"][name])
-        tolerance = pruned.config["tolerance"]
-        errors = [record["rollout_error"] for record in rounds]
-        return figures.pruning_rounds(
-            [record["pq_index"] for record in rounds],
-            [record["kept"] / record["total"] for record in rounds],
-            errors,
-            chosen=pruned.run["summary"]["chosen_round"],
-            limit=tolerance * errors[0] if tolerance else None,
-        )
+        return pruning_figure(rounds, pruned.run["summary"]["chosen_round"], pruned.config["tolerance"])
 
 
 def _fastest(row: Row) -> float | None:

@@ -149,7 +149,7 @@ def test_rules_stop_when_they_should(
 def test_the_first_reason_is_given() -> None:
     rules = [AfterRounds(1), NothingPruned()]
     assert stop_reason(rules, [record(0)]) is None
-    assert stop_reason(rules, [record(0), record(1, pruned=0)]) == "1 rounds are done"
+    assert stop_reason(rules, [record(0), record(1, pruned=0)]) == "all 1 rounds are done"
 
 
 def test_the_loop_stops_at_a_target() -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from slimwave import animation, figures, html
+from slimwave.pruning_pictures import pruning_figure
 
 
 def field(n_times=3, nx=24, ny=16):
@@ -56,7 +57,7 @@ def test_figures_become_png_pictures():
         figures.wave_fields({"FE": u, "CNN": 0.9 * u}, [0.0, 1.0, 2.0], 1 + u[0], (1.0, 0.7)),
         figures.error_over_time({"CNN": (times, errors)}, 0.2, dashed=["CNN"]),
         figures.error_against({"CNN": (1e4, 0.1), "FE": (1e-1, 1e-3)}, "parameters", "error, %"),
-        figures.pruning_rounds([0.5, 0.4], [1.0, 0.5], [0.1, 0.11], chosen=1, limit=0.12),
+        figures.pruning_rounds([0.5, 0.4], [1.0, 0.5], [0.1, None], [0.1, 0.5], chosen=1, limit=0.12),
         figures.energy_over_time({"CNN": (times, times)}),
     ]
     for figure in drawn:
@@ -83,3 +84,17 @@ def test_html_escapes_and_needs_no_network():
     assert "<script>" not in text
     assert "http" not in text
     assert "data:image/png;base64,MTIz" in text
+
+
+def test_a_pruning_is_drawn_from_its_records():
+    """PQ Index of the survivors, share of weights kept, errors; what blew up is null in the log."""
+    records = [
+        {"pq_index_after": i, "weights_kept": k, "weights_total": 200, "error": e, "error_pruned": b}
+        for i, k, e, b in ((0.4, 200, 0.1, 0.1), (0.3, 100, 0.11, None), (0.35, 50, 0.2, 90.0))
+    ]
+    index, kept, error = pruning_figure(records, chosen=1, tolerance=1.1).axes
+    np.testing.assert_allclose(index.lines[1].get_ydata(), [0.4, 0.3, 0.35])
+    np.testing.assert_allclose(kept.lines[1].get_ydata(), [100, 50, 25])
+    np.testing.assert_allclose(error.lines[1].get_ydata(), [10, 11, 20])
+    np.testing.assert_allclose(error.lines[2].get_ydata(), [np.nan, 1000])
+    np.testing.assert_allclose(error.lines[3].get_ydata(), [11, 11])

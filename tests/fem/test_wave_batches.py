@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skfem import MeshQuad
 
-from slimwave.fem import batches
+from slimwave.fem import marching
 from slimwave.fem.batches import WaveBatch
 from slimwave.fem.materials import PerElement
 from slimwave.fem.media import draw_smooth_random_medium
@@ -63,14 +63,38 @@ def test_step_of_the_largest_speed_is_safe_in_slower_media(seed, highest, struct
     assert step == pytest.approx(WaveSolver(space, wave_speed=highest).stable_time_step(), rel=1e-8)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_groups_of_a_batch_change_nothing(monkeypatch, shared):
-    """Two waves at a time, then the last one."""
-    batch = WaveBatch(SPACE, MEDIA[0] if shared else MEDIA)
-    whole = batch.run(PULSES, times=TIMES, grid=GRID)
-    monkeypatch.setattr(batches, "GROUP", 2 * 8 * SPACE.grid.layout.size)
-    parts = batch.run(PULSES, times=TIMES, grid=GRID)
-    assert np.array_equal(whole.u, parts.u) and np.array_equal(whole.energy, parts.energy)
+EVEN_TIMES = np.linspace(0.0, 0.6, 13)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("times", [TIMES, EVEN_TIMES], ids=["uneven", "even"])
+def test_a_wave_does_not_depend_on_its_batch(dtype, times):
+    """Alone, twice, or among others in any order: the same numbers, bit by bit."""
+    step = WaveBatch(SPACE, MEDIA).stable_time_step()
+
+    def run(numbers):
+        batch = WaveBatch(SPACE, [MEDIA[k] for k in numbers], boundaries=[WALLS[k] for k in numbers])
+        pulses = [PULSES[k] for k in numbers]
+        return batch.run(pulses, pulses, times=times, grid=GRID, dtype=dtype, time_step=step)
+
+    whole = run([0, 1, 2])
+    for numbers in ([0], [1], [2], [2, 0], [1, 1, 2, 0, 1]):
+        part = run(numbers)
+        for name in ("u", "v", "energy"):
+            assert np.array_equal(getattr(part, name), getattr(whole, name)[numbers]), name
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_output_times_visited_together_change_nothing(monkeypatch, dtype, outputs):
+    """So many at a time, or all of them."""
+    batch = WaveBatch(SPACE, MEDIA)
+    asked = {"times": EVEN_TIMES, "grid": GRID, "dtype": dtype}
+    whole = batch.run(PULSES, PULSES, **asked)
+    monkeypatch.setattr(marching, "BUNDLE", outputs * np.dtype(dtype).itemsize * SPACE.grid.layout.size)
+    parts = batch.run(PULSES, PULSES, **asked)
+    for name in ("u", "v", "energy"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name)), name
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -131,12 +155,17 @@ def test_torch_and_compiled_products_agree_on_any_grid(elements, order, walls, s
     assert ours.energy == pytest.approx(theirs.energy, rel=1e-9)
 
 
-def test_progress_is_reported():
+@pytest.mark.parametrize("backend", ["compiled", "torch"])
+def test_progress_is_reported(backend):
     seen = []
     WaveBatch(SPACE, MEDIA).run(
-        PULSES, times=TIMES, grid=GRID, progress=lambda done, total: seen.append((done, total))
+        PULSES,
+        times=TIMES,
+        grid=GRID,
+        backend=backend,
+        progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen[-1] == (12, 12) and seen == sorted(set(seen)) and {total for _, total in seen} == {12}
 
 
 def test_lists_of_different_lengths_are_refused():

@@ -30,8 +30,10 @@ SIGNS = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)))
 ONE_WAY = dataclasses.replace(SMALL, conv="cp", rank=3)
 NONLINEAR = dataclasses.replace(SMALL, activation="gelu")
 GATED = dataclasses.replace(SMALL, name="gated_linear")
-LINEAR = {"dense": SMALL, "cp": ONE_WAY, "gated": GATED}
-ALL = LINEAR | {"gelu": NONLINEAR}
+UNET = NetworkConfig(name="unet", width=3, depth=1, kernel_size=3, levels=3)
+STACKS = {"dense": SMALL, "cp": ONE_WAY, "gated": GATED}
+LINEAR = STACKS | {"unet-none": dataclasses.replace(UNET, activation="none")}
+ALL = LINEAR | {"gelu": NONLINEAR, "unet": UNET}
 every = pytest.mark.parametrize("config", ALL.values(), ids=ALL)
 every_linear = pytest.mark.parametrize("config", LINEAR.values(), ids=LINEAR)
 
@@ -149,7 +151,7 @@ def test_a_batch_is_its_samples_one_by_one(config: NetworkConfig) -> None:
         assert torch.allclose(together[n], alone[0], atol=1e-12)
 
 
-@every_linear
+@pytest.mark.parametrize("config", STACKS.values(), ids=STACKS)
 def test_information_travels_no_further_than_convolutions_and_filter_reach(config: NetworkConfig) -> None:
     model = network(config)
     state, wave_speed, walls = scene(1, 21, 21)

@@ -4,20 +4,24 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from slimwave.compression.materialise import live_terms
+from slimwave.compression.one_way import OneWayConv
 from slimwave.compression.roles import prunable_parameters
 from slimwave.compression.sparse_file import load_sparse
 from slimwave.data.run_folders import RunFolder
 from slimwave.surrogates.checkpoints import CheckpointError, load_model, load_tensors
 from slimwave.surrogates.fitting import Fitter, TrainingDivergedError
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.pruning import PruneResult, prune
-from slimwave.surrogates.pruning_settings import PruneConfig, SAPConfig
-from slimwave.surrogates.training import TrainResult
-from slimwave.surrogates.training_settings import FitConfig, ValidationConfig
+from slimwave.surrogates.pruning_settings import PruneConfig, SAPConfig, StopConfig
+from slimwave.surrogates.training import TrainResult, train
+from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 
 Settings = Callable[..., PruneConfig]
 
@@ -72,7 +76,7 @@ def test_pruned_weights_are_zero_in_the_model_and_the_counts_agree(pruning: Sett
 def test_the_record_follows_the_paper_s_rule(pruning: Settings, tmp_path: Path) -> None:
     """The pruned count is c = ⌊d min(γ (1 − m/d), β)⌋, with d the survivors of the round before."""
     result = prune(pruning(tmp_path / "run", sap=SAPConfig(eta=0.1, gamma=0.7)))
-    for before, record in zip(result.rounds, result.rounds[1:], strict=False):
+    for before, record in pairwise(result.rounds):
         share = min(0.7 * (1 - record.lower_bound / before.kept), 0.9)
         assert record.pruned == pytest.approx(before.kept * share, abs=1)
         assert record.kept == before.kept - record.pruned
@@ -91,10 +95,12 @@ def test_the_sparse_file_holds_the_chosen_model(pruning: Settings, tmp_path: Pat
 def test_the_sparsest_round_within_the_tolerance_is_chosen(
     pruning: Settings, tmp_path: Path, scripted: Callable[[list[float]], None]
 ) -> None:
-    """Errors: reference 0.10; rounds (best of two validations) 0.09, 0.109, 0.13; tolerance 1.1."""
-    scripted([0.10, 0.20, 0.09, 0.109, 0.3, 0.13, 0.13])
+    """Reference 0.10; rounds (pruned, then the best of two) 0.09, 0.109, 0.13; tolerance 1.1."""
+    scripted([0.10, 0.5, 0.20, 0.09, 0.6, 0.109, 0.3, 0.7, 0.13, 0.13])
     result = prune(pruning(tmp_path / "run", tolerance=1.1))
-    assert [record.rollout_error for record in result.rounds] == [0.10, 0.09, 0.109, 0.13]
+    assert [record.error for record in result.rounds] == [0.10, 0.09, 0.109, 0.13]
+    assert [record.error_pruned for record in result.rounds] == [0.10, 0.5, 0.6, 0.7]
+    assert [record.error_before for record in result.rounds] == [0.10, 0.10, 0.09, 0.109]
     assert (result.chosen_round, result.rollout_error, result.reference_error) == (2, 0.109, 0.10)
     records = list(RunFolder.open(tmp_path / "run").records())
     assert [record["acceptable"] for record in records] == [True, True, True, False]
@@ -103,13 +109,68 @@ def test_the_sparsest_round_within_the_tolerance_is_chosen(
 def test_where_no_round_is_good_enough_the_model_stays_as_it_was(
     pruning: Settings, tmp_path: Path, trained: TrainResult, scripted: Callable[[list[float]], None]
 ) -> None:
-    scripted([0.1] + [0.5] * 6)
+    scripted([0.1] + [0.5] * 9)
     result = prune(pruning(tmp_path / "run", tolerance=1.1))
     assert result.chosen_round == 0
     before, after = (
         load_tensors(folder / "model.safetensors") for folder in (trained.folder, tmp_path / "run")
     )
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("stop", "rounds", "reason"),
+    [
+        (StopConfig(), 3, "3 rounds are done"),
+        (StopConfig(sparsity=0.3), 2, "35.6% of the weights are gone, the target is 30.0%"),
+        (StopConfig(error=1.2), 1, "the validation error 0.13 is over 1.2 times 0.1"),
+        (StopConfig(rises=1), 1, "the PQ Index turned up"),
+    ],
+)
+def test_the_job_stops_by_its_rules(
+    pruning: Settings,
+    tmp_path: Path,
+    scripted: Callable[[list[float]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    stop: StopConfig,
+    rounds: int,
+    reason: str,
+) -> None:
+    def sharpen(model: torch.nn.Module, path: Path) -> None:
+        """Training that makes large weights larger, so that the PQ Index rises."""
+        model.load_state_dict({name: w * w.abs() for name, w in load_tensors(path).items()})
+
+    scripted([0.10] + [0.13] * 9)
+    if stop.rises:
+        monkeypatch.setattr("slimwave.surrogates.pruning.load_weights", sharpen)
+    result = prune(pruning(tmp_path / "run", schedule="lottery", stop=stop))
+    assert result.rounds[-1].round == rounds
+    assert reason in result.stopped
+
+
+@pytest.mark.parametrize("schedule", ["lottery", "oneshot"])
+def test_baselines_prune_a_fixed_share_of_the_same_weights(
+    pruning: Settings, tmp_path: Path, schedule: str
+) -> None:
+    result = prune(pruning(tmp_path / "run", schedule=schedule, rate=0.3, rewind="initial"))
+    for before, record in pairwise(result.rounds):
+        assert record.pruned == int(0.3 * before.kept + 1e-6)
+    assert zero_share(tmp_path / "run") == pytest.approx(1 - result.rounds[-1].kept / result.rounds[0].kept)
+
+
+def test_whole_terms_are_pruned_and_recorded_by_layer(
+    pruning: Settings, training: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    network = NetworkConfig(width=6, depth=2, kernel_size=3, conv="cp", rank=6)
+    one_way = train(training(tmp_path / "one_way", network=network))
+    sap = SAPConfig(scope="term", eta=0.4)
+    result = prune(pruning(tmp_path / "run", model=one_way.folder, sap=sap, rounds=2))
+    last = result.rounds[-1]
+    assert (last.unit, result.rounds[0].total) == ("terms", last.total)
+    assert sum(group["kept"] for group in last.groups) == last.kept < last.total
+    model = load_model(tmp_path / "run")
+    live = {name: len(live_terms(m)) for name, m in model.named_modules() if isinstance(m, OneWayConv)}
+    assert live == {group["name"]: group["kept"] for group in last.groups}
 
 
 @pytest.mark.parametrize("rewind", ["initial", "early"])
@@ -141,6 +202,12 @@ def test_a_missing_file_to_rewind_to_is_found_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
+def test_nothing_to_prune_is_found_before_any_work(pruning: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found no terms to prune; scope 'term' needs one-way layers"):
+        prune(pruning(tmp_path / "run", sap=SAPConfig(scope="term")))
+    assert not (tmp_path / "run").exists()
+
+
 def test_fine_tuning_the_reference_first_is_the_stricter_comparison(
     pruning: Settings, tmp_path: Path, trained: TrainResult
 ) -> None:
@@ -150,13 +217,13 @@ def test_fine_tuning_the_reference_first_is_the_stricter_comparison(
     assert tuned.reference_error < given.reference_error
 
 
-@pytest.mark.parametrize("step", [1, 3])
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("schedule", ["sap", "oneshot"])
+@pytest.mark.parametrize(("number", "step"), [(1, 1), (2, 3)])
 def test_resume_after_an_interruption_repeats_the_uninterrupted_run(
-    pruning: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int
+    pruning: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int, schedule: str
 ) -> None:
-    """Interrupt round 1 or 2 before and after its first validation."""
-    whole = prune(pruning(tmp_path / "whole"))
+    """Interrupt round 1 before its first validation, or round 2 after it."""
+    whole = prune(pruning(tmp_path / "whole", schedule=schedule))
     original = Fitter.step
 
     def interrupted(self: Fitter) -> float:
@@ -170,8 +237,8 @@ def test_resume_after_an_interruption_repeats_the_uninterrupted_run(
     with monkeypatch.context() as patch:
         patch.setattr(Fitter, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            prune(pruning(tmp_path / "broken"))
-    resumed = prune(pruning(tmp_path / "broken"))
+            prune(pruning(tmp_path / "broken", schedule=schedule))
+    resumed = prune(pruning(tmp_path / "broken", schedule=schedule))
     assert resumed.rounds == whole.rounds
     for name in ("model.safetensors", "model.sparse.safetensors", "rounds/round_03.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
@@ -217,4 +284,4 @@ def test_the_log_is_one_line_per_round(pruning: Settings, tmp_path: Path) -> Non
     result: PruneResult = prune(pruning(tmp_path / "run"))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["kept"] for line in lines] == [record.kept for record in result.rounds]
-    assert lines[1].keys() >= {"round", "pq_index", "lower_bound", "pruned", "total", "rollout_error"}
+    assert lines[1].keys() >= {"round", "pq_index", "lower_bound", "pruned", "total", "error", "groups"}

@@ -8,7 +8,7 @@ import pytest
 
 from slimwave.surrogates.comparison_settings import CompareConfig
 from slimwave.surrogates.network_settings import NetworkConfig
-from slimwave.surrogates.pruning_settings import PruneConfig, SAPConfig
+from slimwave.surrogates.pruning_settings import PruneConfig, SAPConfig, StopConfig
 from slimwave.surrogates.rollout_settings import RolloutConfig
 from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 
@@ -25,6 +25,14 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
         r"--network\.rank: expected a whole number of at least 1, .* got 0",
     ),
     (lambda: NetworkConfig(conv="dense", rank=8), r"--network\.rank 8 has no meaning .* --network\.conv cp"),
+    (lambda: NetworkConfig("leapfrog", across=2), r"--network\.across: expected an odd length .* got 2"),
+    (lambda: NetworkConfig("leapfrog", time_order=3), r"--network\.time_order: expected 2 or 4, got 3"),  # type: ignore[arg-type]
+    (lambda: NetworkConfig("leapfrog", init="fd"), r"--network\.init: expected one of stencil, random"),  # type: ignore[arg-type]
+    (lambda: NetworkConfig("leapfrog", substeps=0), r"--network\.substeps: .* at least 1, got 0"),
+    (
+        lambda: NetworkConfig("leapfrog", kernel_size=1, conv="cp"),
+        r"--network\.kernel_size 1 leaves --network\.conv cp nothing to separate; use .* 3 or more",
+    ),
     (lambda: FitConfig(steps=0), r"--fit\.steps"),
     (lambda: FitConfig(batch_size=0), r"--fit\.batch_size"),
     (lambda: FitConfig(learning_rate=0.0), r"--fit\.learning_rate"),
@@ -43,7 +51,12 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: TrainConfig(seed=-1), r"--seed"),
     (lambda: TrainConfig(threads=0), r"--threads"),
     (lambda: SAPConfig(p=1.0, q=1.0), r"--sap\.p, --sap\.q"),
-    (lambda: SAPConfig(beta=1.0), r"--sap\.beta"),
+    (lambda: SAPConfig(beta=1.1), r"--sap\.beta: expected a share above 0 and at most 1, got 1\.1"),
+    (lambda: SAPConfig(scope="channel"), r"--sap\.exclude '\[head\]'"),
+    (lambda: StopConfig(sparsity=1.0), r"--stop\.sparsity"),
+    (lambda: StopConfig(error=0.0), r"--stop\.error"),
+    (lambda: StopConfig(rises=0), r"--stop\.rises"),
+    (lambda: PruneConfig(rate=1.0), r"--rate"),
     (lambda: PruneConfig(rounds=0), r"--rounds"),
     (lambda: PruneConfig(tolerance=-1.0), r"--tolerance"),
     (lambda: RolloutConfig(steps=0), r"--steps"),
@@ -73,6 +86,15 @@ def test_a_mistake_names_its_flag(mistake: Callable[[], object], message: str) -
             PruneConfig,
             ["--sap.eta=0.1", "--tolerance=null"],
             PruneConfig(sap=SAPConfig(eta=0.1), tolerance=None),
+        ),
+        (
+            PruneConfig,
+            ["--sap.scope=channel", "--sap.exclude=[head]", "--schedule=oneshot", "--stop.sparsity=0.9"],
+            PruneConfig(
+                sap=SAPConfig(scope="channel", exclude=("head",)),
+                schedule="oneshot",
+                stop=StopConfig(sparsity=0.9),
+            ),
         ),
         (RolloutConfig, ["--wave_speed=1.5"], RolloutConfig(wave_speed=1.5)),
         (RolloutConfig, ["--wave_speed=c.npy"], RolloutConfig(wave_speed=Path("c.npy"))),

@@ -1,9 +1,8 @@
-"""Training: it learns, repeats, resumes bit by bit after an interruption, and keeps its best model at NaN."""
+"""Training: it learns, repeats, logs epochs, ends early, and refuses what does not fit before any work."""
 
 import dataclasses
-import itertools
 import json
-import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +10,11 @@ import pytest
 import torch
 
 from slimwave.data.run_folders import RunFolder
-from slimwave.surrogates import fitting
-from slimwave.surrogates.checkpoints import load_model, load_tensors, load_training
-from slimwave.surrogates.fitting import (
-    Fitter,
-    TrainingDivergedError,
-    learning_rate,
-    relative_loss,
-    unrolled_steps,
-)
+from slimwave.surrogates.checkpoints import load_tensors, load_training
 from slimwave.surrogates.network_settings import NetworkConfig
+from slimwave.surrogates.runtimes import MissingExtraError
 from slimwave.surrogates.training import TrainResult, train
-from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
+from slimwave.surrogates.training_settings import FitConfig, LogConfig, TrainConfig, ValidationConfig
 
 Settings = Callable[..., TrainConfig]
 
@@ -33,18 +25,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Press Ctrl-C in the middle of an optimiser step, after the weights have changed."""
-    original = Fitter._update_average
-
-    def interrupted(self: Fitter) -> None:
-        if self.position.step == step:
-            raise KeyboardInterrupt
-        original(self)
-
-    monkeypatch.setattr(Fitter, "_update_average", interrupted)
 
 
 def test_training_lowers_the_rollout_error_below_persistence(training: Settings, tmp_path: Path) -> None:
@@ -65,55 +45,6 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(training: Setti
         train(training(tmp_path / name, seed=seed))
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
-
-
-def test_an_interruption_between_log_and_state_repeats_no_log_line(
-    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C after a validation was logged, before the position was saved: the validation is done again."""
-    run = training(tmp_path / "run", fit=FitConfig(steps=6, batch_size=2, warmup=1, unroll=(1, 2)))
-
-    def interrupted(_self: Fitter, _path: Path) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Fitter, "save", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(run)
-    train(run)
-    assert [record["step"] for record in RunFolder.open(tmp_path / "run").records()] == [2, 4, 6]
-
-
-@pytest.mark.parametrize(
-    "fit",
-    [
-        FitConfig(steps=6, batch_size=2, warmup=1, unroll=(1, 2)),
-        FitConfig(steps=6, batch_size=2, warmup=1, unroll=(2,), noise=0.05, ema=0.5),
-    ],
-    ids=["plain", "noise-ema"],
-)
-def test_resume_after_an_interruption_repeats_the_uninterrupted_run_bit_by_bit(
-    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: FitConfig
-) -> None:
-    whole = train(training(tmp_path / "whole", fit=fit))
-    broken = training(tmp_path / "broken", fit=fit)
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, step=3)
-        with pytest.raises(KeyboardInterrupt):
-            train(broken)
-    position = load_training(tmp_path / "broken" / "training.safetensors")[1]
-    assert position.step == 2
-    assert not RunFolder.open(tmp_path / "broken").done
-    resumed = train(broken)
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
-    for name in ("model.safetensors", "early.safetensors", "initial.safetensors"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
-    assert (whole.rollout_error, whole.best_step) == (resumed.rollout_error, resumed.best_step)
-    logs = [
-        [{**record, "cpu_seconds": 0} for record in RunFolder.open(tmp_path / name).records()]
-        for name in ("whole", "broken")
-    ]
-    assert logs[0] == logs[1]
 
 
 def test_a_finished_run_is_not_trained_again(training: Settings, tmp_path: Path) -> None:
@@ -140,43 +71,6 @@ def test_the_folder_holds_the_best_validated_model(training: Settings, tmp_path:
         result = train(config)
     assert (result.best_step, result.rollout_error) == (2, 0.3)
     assert same(load_tensors(tmp_path / "run" / "model.safetensors"), seen[0])
-
-
-def test_nan_stops_names_the_step_and_keeps_the_last_good_model(
-    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = fitting.relative_loss
-    calls = []
-
-    def poisoned(*arguments: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        return original(*arguments) * (math.nan if len(calls) == 4 else 1.0)
-
-    monkeypatch.setattr(fitting, "relative_loss", poisoned)
-    with pytest.raises(TrainingDivergedError, match=r"diverged at step 4: loss nan.* from step 2, is kept"):
-        train(training(tmp_path / "run"))
-    good = load_model(tmp_path / "run")
-    assert all(torch.isfinite(value).all() for value in good.state_dict().values())
-    assert load_training(tmp_path / "run" / "training.safetensors")[1].step == 2
-
-
-def test_nan_before_the_first_validation_says_so(
-    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fitting, "relative_loss", lambda f, *_: f.mean() * math.nan)
-    with pytest.raises(TrainingDivergedError, match=r"step 1: .*no checkpoint had been validated yet"):
-        train(training(tmp_path / "run"))
-
-
-def test_a_resume_with_other_settings_is_refused_by_name(training: Settings, tmp_path: Path) -> None:
-    train(training(tmp_path / "run"))
-    other = training(tmp_path / "run", network=NetworkConfig(width=5, depth=2, kernel_size=3))
-    with pytest.raises(ValueError, match=r"--network\.width was 4, now 5"):
-        train(other)
-    result = train(dataclasses.replace(other, overwrite=True))
-    assert result.parameters == sum(
-        t.numel() for t in load_tensors(tmp_path / "run" / "model.safetensors").values()
-    )
 
 
 def test_more_snapshots_than_exist_are_refused(training: Settings, tmp_path: Path) -> None:
@@ -209,33 +103,96 @@ def test_the_run_folder_tells_what_was_done(trained: TrainResult) -> None:
     assert run["summary"]["rollout_error"] == pytest.approx(trained.rollout_error)
 
 
-def test_loss_weighs_u_and_v_by_their_scales_and_forgets_the_amplitude() -> None:
-    """An error of ε σ in one of the two channels of a target of size r costs ε / (√2 r)."""
-    scale = torch.tensor([0.2, 3.0]).reshape(1, 2, 1, 1)
-    target = torch.randn(2, 1, 2, 6, 6) * scale
-    size = (target / scale).square().mean(dim=(1, 2, 3, 4)).sqrt()
-    expected = float((0.01 / math.sqrt(2) / size).mean())
-    for channel in (0, 1):
-        forecast = target.clone()
-        forecast[:, :, channel] += 0.01 * scale[0, channel]
-        for amplitude in (1, 50):
-            loss = relative_loss(amplitude * forecast, amplitude * target, scale)
-            assert loss.item() == pytest.approx(expected, rel=1e-3)
+def test_the_log_tells_every_epoch(training: Settings, tmp_path: Path) -> None:
+    """5 steps of 3 windows in epochs of 2 steps; 4 trajectories have 6 windows each."""
+    fit = FitConfig(steps=5, batch_size=3, warmup=1, unroll=(1, 2), energy_weight=0.1, gradient_weight=0.2)
+    result = train(training(tmp_path / "run", fit=fit))
+    records = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert [record["step"] for record in records] == [2, 4, 5]
+    assert [record["passes"] for record in records] == pytest.approx([6 / 24, 12 / 24, 15 / 24])
+    assert [record["unroll"] for record in records] == [1, 2, 2]
+    for record in records:
+        total = record["state_loss"] + 0.1 * record["energy_loss"] + 0.2 * record["gradient_loss"]
+        assert record["loss"] == pytest.approx(total, rel=1e-5)
+        assert 0 < record["gradient_norm"] <= record["largest_gradient_norm"]
+        assert record["samples_per_second"] > 0 < record["seconds"]
 
 
-def test_loss_has_a_finite_slope_at_a_perfect_forecast_and_at_rest() -> None:
-    for target in (torch.randn(1, 1, 2, 6, 6), torch.zeros(1, 1, 2, 6, 6)):
-        forecast = target.clone().requires_grad_()
-        relative_loss(forecast, target, torch.ones(1, 2, 1, 1)).backward()  # type: ignore[no-untyped-call]
-        assert forecast.grad is not None
-        assert bool(torch.isfinite(forecast.grad).all())
+@pytest.mark.parametrize(("patience", "steps"), [(1, 8), (2, 10), (None, 20)])
+def test_the_last_stage_ends_after_as_many_validations_without_a_better_one(
+    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int | None, steps: int
+) -> None:
+    """The rollout error is smallest at step 6."""
+    errors = {2: 0.6, 4: 0.5, 6: 0.4}
+    calls = []
+
+    def validate(*_: object) -> float:
+        calls.append(1)
+        return errors.get(2 * len(calls), 0.45)
+
+    monkeypatch.setattr("slimwave.surrogates.training.RolloutValidator.__call__", validate)
+    fit = FitConfig(steps=20, batch_size=2, warmup=1, unroll=(1,), patience=patience)
+    config = training(tmp_path / "run", fit=fit)
+    result = train(config)
+    assert (result.steps, result.best_step, result.rollout_error) == (steps, 6, 0.4)
+    assert train(config) == result
 
 
-def test_schedule_and_curriculum() -> None:
-    fit = FitConfig(steps=90, learning_rate=1.0, warmup=9, unroll=(1, 2, 4))
-    rates = [learning_rate(fit, step) for step in range(90)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(rates[9], rel=0.01)
-    assert all(later < earlier for earlier, later in itertools.pairwise(rates[9:]))
-    assert rates[-1] < 0.02
-    assert [unrolled_steps(fit, step) for step in (0, 29, 30, 59, 60, 89)] == [1, 1, 2, 2, 4, 4]
+def test_no_stage_but_the_last_ends_early(
+    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error only rises from step 2 on, but the last stage, from step 10 on, is given its chance."""
+    errors = iter(range(1, 100))
+    monkeypatch.setattr(
+        "slimwave.surrogates.training.RolloutValidator.__call__", lambda *_: float(next(errors))
+    )
+    fit = FitConfig(steps=20, batch_size=2, warmup=1, unroll=(1, 2), patience=2)
+    assert train(training(tmp_path / "run", fit=fit)).steps == 14
+
+
+def test_windows_read_one_by_one_train_the_same_model(training: Settings, tmp_path: Path) -> None:
+    fit = FitConfig(steps=4, batch_size=2, warmup=1, unroll=(1, 2))
+    for name, in_memory in (("memory", True), ("files", False)):
+        train(training(tmp_path / name, fit=dataclasses.replace(fit, in_memory=in_memory)))
+    assert same(weights(tmp_path / "memory"), weights(tmp_path / "files"))
+
+
+def test_mixed_precision_trains_weights_in_single_precision(training: Settings, tmp_path: Path) -> None:
+    """A few steps in bfloat16 end near those in float32, and not at the same numbers."""
+    fit = FitConfig(steps=4, batch_size=2, warmup=1, unroll=(2,))
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        result = train(training(tmp_path / precision, fit=dataclasses.replace(fit, precision=precision)))
+        losses[precision] = [record["loss"] for record in RunFolder.open(result.folder).records()]
+        assert all(value.dtype == torch.float32 for value in weights(result.folder).values())
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+def test_compilation_without_a_compiler_is_refused_with_a_remedy(
+    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no_such_compiler")
+    with pytest.raises(ValueError, match=r"--fit\.compile: .* found no no_such_compiler; install g\+\+"):
+        train(training(tmp_path / "run", fit=FitConfig(steps=2, compile=True, unroll=(1,))))
+    assert not (tmp_path / "run").exists()
+
+
+def test_curves_for_tensorboard_hold_the_log(training: Settings, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    result = train(training(tmp_path / "run", log=LogConfig(tensorboard=True)))
+    curves = accumulator.EventAccumulator(str(result.folder / "tensorboard")).Reload()
+    records = list(RunFolder.open(result.folder).records())
+    for name in ("loss", "rollout_error", "learning_rate"):
+        found = [(event.step, event.value) for event in curves.Scalars(name)]
+        assert found == [(record["step"], pytest.approx(record[name])) for record in records]
+
+
+def test_tensorboard_that_is_not_installed_is_told_before_any_work(
+    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError, match=r"--log\.tensorboard needs .* 'slimwave\[tensorboard\]'"):
+        train(training(tmp_path / "run", log=LogConfig(tensorboard=True)))
+    assert not (tmp_path / "run").exists()

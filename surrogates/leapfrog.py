@@ -1,0 +1,279 @@
+"""The leapfrog CNN: a reversible, superposing and bounded step, whatever its weights are.
+
+The wave equation u_tt = ∇·(c² ∇u) is a Hamiltonian system with the energy ½ |v|² + ½ ⟨u, F u⟩. This network
+learns the force, not the step: F = Eᵀ Aᵀ k(c) A E with
+
+- E, the extension of the field by its images in the walls,
+- A, a convolution (or several in a row) without bias or activation that measures the strain along x and along
+  y, in any format, see :mod:`slimwave.surrogates.strain`,
+- k(c) > 0, the stiffness of the medium, computed once per medium.
+
+So F is self-adjoint and positive in the inner product with trapezoidal weights, for any weights. A field with
+its images is unchanged by the mirrors, and so is A k A of it; restricting that to the domain is Eᵀ.
+
+A macro step is n substeps of shears. With z = dt² F and w = dt v:
+
+    order 2   drift ½, kick z, drift ½
+    order 4   kick z/6, drift ½, kick (2z/3 − z²/36), drift ½, kick z/6        (Chin, Phys. Lett. A 226, 1997)
+
+Every shear has the determinant 1 and its own inverse, and the sequence reads the same backwards. So reversing
+v retraces the steps to rounding, and nothing is damped. On an eigenvector of F a substep is a rotation with
+
+    cos φ = 1 − z/2 ∈ [−1, 1]  for 0 ≤ z ≤ 4,    cos φ = 1 − z/2 + z²/24 − z³/864 ∈ [−1, 1]  for 0 ≤ z ≤ 12,
+
+so that no eigenvector grows as long as the largest z stays below 4 or 12. This is enforced in ``encode``:
+with K_j the largest stiffness of channel j and Â_j its symbol, λ_max(F) ≤ max_θ Σ_j K_j |Â_j(θ)|², and where
+that is too large all stiffnesses are scaled down. Compressing or pruning A cannot break it. Constants (and
+what else A does not see) drift, as they do between Neumann walls.
+
+At absorbing sides the images are even and v is damped at the nodes of the wall, which only takes energy away,
+see :func:`~slimwave.surrogates.outgoing.absorbing_rate`.
+
+With ``init="stencil"`` the network starts as a finite-difference solver: one channel of A is the staggered
+derivative of order 2k and k(c) = c². It is an accurate model before any training, and training can only
+refine its dispersion, its treatment of the walls, and the sub-grid medium. ``init="random"`` starts from
+nothing and shows by how much.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from slimwave.surrogates.mirrored import Factor, convolve, transpose
+from slimwave.surrogates.network_settings import NetworkConfig
+from slimwave.surrogates.network_shapes import LeapfrogShape
+from slimwave.surrogates.outgoing import absorbing_rate, has_absorbing
+from slimwave.surrogates.stencils import staggered_derivative
+from slimwave.surrogates.strain import AVERAGE_PAIRS, Strain
+from slimwave.surrogates.surrogate import Surrogate
+from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.walls import extend, wall_mask
+
+LIMITS = {2: 4.0, 4: 12.0}
+"""Largest stable z = dt² λ_max(F) of a substep, by the order of the time stepping."""
+SLACK = 1e-3
+"""Share of the limit that is kept free for rounding."""
+SQUARE = 1e-6
+"""Relative difference of the spacings up to which cells are square and both axes share their weights."""
+
+
+class LeapfrogContext(NamedTuple):
+    """The medium's share of a step.
+
+    Attributes
+    ----------
+    along_x: (batch, width, nx − 1 + 2 r, ny + 2 s)
+    along_y: (batch, width, nx + 2 s, ny − 1 + 2 r)
+        Stiffness dt² k / h² of the strains, with its images; r and s are the reach of A along and across.
+    walls: (batch, 4)
+    mask: (batch, 1, nx, ny)
+        0 at the nodes of Dirichlet walls.
+    kept: (batch, 1, nx, ny)
+        Share of the velocity that half a substep keeps: less than 1 at absorbing sides; empty where no side
+        absorbs, which costs nothing in a step.
+    """
+
+    along_x: Tensor
+    along_y: Tensor
+    walls: Tensor
+    mask: Tensor
+    kept: Tensor
+
+
+class LeapfrogCNN(Surrogate):
+    """Leapfrog network whose strain is dense or one-way by configuration.
+
+    Raises
+    ------
+    ValueError
+        If the macro step has too few substeps for the fastest wave on this grid.
+
+    Examples
+    --------
+    >>> task = WaveTask(0.02, (1 / 63, 1 / 63), 2.0, (0.1, 1.0), (0.02, 0.3), 1.5, 0.3)
+    >>> model = LeapfrogCNN(NetworkConfig("leapfrog", kernel_size=3).resolved(), task)
+    >>> model.reach  # ten forces, one after another, of five cells each
+    50
+    """
+
+    def __init__(self, config: NetworkConfig, task: WaveTask) -> None:
+        super().__init__(config, task)
+        self.shape = config.shape_as(LeapfrogShape)
+        dx, dy = task.spacing
+        axes = 1 if math.isclose(dx, dy, rel_tol=SQUARE) else 2
+        self.strains = nn.ModuleList(Strain(self.shape) for _ in range(axes))
+        self._require_substeps()
+
+    @property
+    def reach(self) -> int:
+        """Cells to each side that one step reads: those of a force, for all forces one after another."""
+        order, substeps = self.shape.time_order, self.shape.substeps
+        forces = substeps if order == 2 else 3 * substeps + 1
+        return forces * self._pad
+
+    def reach_remedy(self, needed: int) -> str:
+        """Say with how many substeps the network would reach ``needed`` cells."""
+        return f"use --network.substeps {-(-needed // self._pad)}"
+
+    @property
+    def _pad(self) -> int:
+        """Cells to each side that one force reads."""
+        strain = self._strain(0)
+        return max(2 * strain.reach_along - 1, 2 * strain.reach_across)
+
+    def _strain(self, axis: int) -> Strain:
+        strain = self.strains[min(axis, len(self.strains) - 1)]
+        assert isinstance(strain, Strain)
+        return strain
+
+    def _require_substeps(self) -> None:
+        """Refuse a step that the stencil of this kernel size would have to be slowed down for."""
+        task, shape = self.task, self.shape
+        response = 2 * abs(staggered_derivative(shape.kernel_size)).sum()
+        rate = task.max_speed * response * math.hypot(*(1 / h for h in task.spacing))
+        limit = math.sqrt(LIMITS[shape.time_order] * (1 - SLACK))
+        needed = math.ceil(rate * task.macro_step / limit)
+        if shape.substeps < needed:
+            raise ValueError(
+                f"--network.substeps {shape.substeps}: a wave of speed {task.max_speed:g} needs at least "
+                f"{needed} substeps of order {shape.time_order} in a macro step of {task.macro_step:g} on "
+                f"this grid; use --network.substeps {needed}"
+            )
+
+    def encode(self, wave_speed: Tensor, walls: Tensor) -> LeapfrogContext:
+        """Compute the stiffness of a medium, and keep it within the limit of the time stepping.
+
+        Raises
+        ------
+        ValueError
+            If the grid is smaller than the strain's stencil.
+        """
+        needed = max(self._strain(0).reach_along, AVERAGE_PAIRS) + 1
+        if min(wave_speed.shape[-2:]) < needed:
+            raise ValueError(
+                f"expected a grid of at least {needed} nodes along each axis, got "
+                f"{tuple(wave_speed.shape[-2:])}; use a finer grid or a model with shorter kernels"
+            )
+        normalised = (wave_speed - self.task.speed_mean) / self.task.speed_std
+        stiffness = []
+        for axis, spacing in enumerate(self.task.spacing):
+            courant = self.task.macro_step / (self.shape.substeps * spacing)
+            strain = self._strain(axis)
+            stiffness.append(courant**2 * strain.stiffness(wave_speed, normalised, turned=axis == 1))
+        limit = LIMITS[self.shape.time_order] * (1 - SLACK)
+        share = (limit / self._largest_eigenvalue(stiffness)).clamp(max=1.0).reshape(-1, 1, 1, 1)
+        along_x, along_y = (self._with_images(share * k, axis) for axis, k in enumerate(stiffness))
+        mask = wall_mask(walls, *wave_speed.shape[-2:])
+        return LeapfrogContext(along_x, along_y, walls, mask, self._kept(wave_speed, walls))
+
+    def _kept(self, wave_speed: Tensor, walls: Tensor) -> Tensor:
+        """Share exp(−γ dt / 2) of the velocity that absorbing sides leave in half a substep."""
+        if not has_absorbing(walls):
+            return wave_speed.new_empty(0)
+        half = self.task.macro_step / (2 * self.shape.substeps)
+        return torch.exp(-half * absorbing_rate(wave_speed, walls, self.task.spacing))
+
+    def _largest_eigenvalue(self, stiffness: list[Tensor]) -> Tensor:
+        """Bound λ_max(F) ≤ max_θ Σ_j K_j |Â_j(θ)|² for every sample, shape (batch,)."""
+        largest = [k.amax(dim=(2, 3)) for k in stiffness]
+        along_x, along_y = (
+            torch.einsum("bj,jmn->bmn", k, self._strain(axis).symbol()) for axis, k in enumerate(largest)
+        )
+        return (along_x + along_y.transpose(1, 2)).amax(dim=(1, 2))
+
+    def _with_images(self, stiffness: Tensor, axis: int) -> Tensor:
+        """Extend by even images: about the walls across the axis, and beyond the outermost half points."""
+        strain = self._strain(axis)
+        along, across = axis + 2, 3 - axis
+        stiffness = _mirror(stiffness, strain.reach_along, along, offset=0)
+        return _mirror(stiffness, strain.reach_across, across, offset=1)
+
+    def step(self, state: Tensor, context: LeapfrogContext) -> Tensor:
+        """Advance the state (batch, 2, nx, ny) by one macro step."""
+        dt = self.task.macro_step / self.shape.substeps
+        u, w = state[:, :1], dt * state[:, 1:]
+        advance = _second_order if self.shape.time_order == 2 else _fourth_order
+        u, w = advance(u, w, self.force(context), self.shape.substeps)
+        return torch.cat([u, w / dt], dim=1)
+
+    def force(self, context: LeapfrogContext) -> "WaveForce":
+        """Return dt² F in a medium."""
+        chains = [self._strain(axis).factors(turned=axis == 1) for axis in (0, 1)]
+        strain = self._strain(0)
+        return WaveForce(chains, context, 2 * strain.reach_along - 1, 2 * strain.reach_across)
+
+
+class WaveForce:
+    """The force dt² F of the waves in one medium, as a function of fields (batch, 1, nx, ny).
+
+    Parameters
+    ----------
+    chains
+        A along x and along y.
+    context
+        Stiffness and walls.
+    along, across
+        Cells that the force of a strain reads to each side along and across its axis.
+    """
+
+    def __init__(self, chains: list[list[Factor]], context: LeapfrogContext, along: int, across: int) -> None:
+        self.strains = chains
+        self.adjoints = [transpose(chain) for chain in chains]
+        self.context = context
+        self.pad = max(along, across)
+        self.spare = (self.pad - along, self.pad - across)
+
+    def __call__(self, field: Tensor) -> Tensor:
+        """Apply Eᵀ Aᵀ k A E along both axes."""
+        extended = extend(field, self.pad, self.context.walls)
+        along, across = self.spare
+        along_x = self._along(_crop(extended, along, across), 0, self.context.along_x)
+        along_y = self._along(_crop(extended, across, along), 1, self.context.along_y)
+        return self.context.mask * (along_x + along_y)
+
+    def damp(self, w: Tensor) -> Tensor:
+        """Let half a substep pass at absorbing sides."""
+        return self.context.kept * w if self.context.kept.numel() else w
+
+    def _along(self, extended: Tensor, axis: int, stiffness: Tensor) -> Tensor:
+        return convolve(stiffness * convolve(extended, self.strains[axis]), self.adjoints[axis])
+
+
+def _second_order(u: Tensor, w: Tensor, force: WaveForce, substeps: int) -> tuple[Tensor, Tensor]:
+    """Drift ½, kick, drift ½ in every substep."""
+    for _ in range(substeps):
+        w = force.damp(w)
+        u = u + w / 2
+        w = w - force(u)
+        u = u + w / 2
+        w = force.damp(w)
+    return u, w
+
+
+def _fourth_order(u: Tensor, w: Tensor, force: WaveForce, substeps: int) -> tuple[Tensor, Tensor]:
+    """Kick ⅙, drift ½, kick ⅔ by the modified force, drift ½, kick ⅙ in every substep."""
+    outer = force(u)
+    for _ in range(substeps):
+        w = force.damp(w) - outer / 6
+        u = u + w / 2
+        middle = force(u)
+        w = w - (2 / 3) * middle + force(middle) / 36
+        u = u + w / 2
+        outer = force(u)
+        w = force.damp(w - outer / 6)
+    return u, w
+
+
+def _crop(field: Tensor, along_x: int, along_y: int) -> Tensor:
+    nx, ny = field.shape[-2:]
+    return field[..., along_x : nx - along_x, along_y : ny - along_y]
+
+
+def _mirror(field: Tensor, pad: int, axis: int, *, offset: int) -> Tensor:
+    """Extend by even images about the outermost nodes (offset 1) or half a cell beyond them (offset 0)."""
+    nodes = field.shape[axis]
+    before = field.narrow(axis, offset, pad).flip(axis)
+    after = field.narrow(axis, nodes - pad - offset, pad).flip(axis)
+    return torch.cat([before, field, after], dim=axis)
