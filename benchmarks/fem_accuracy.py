@@ -21,15 +21,15 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from shared.targets import cpu_seconds, verdict
+from shared.waves import sampled_space
 
-from slimwave.fem.meshes import rectangle
 from slimwave.fem.solver import Solution, WaveSolver
 from slimwave.fem.space import GLLSpace
 
@@ -53,10 +53,7 @@ class Method:
 
     def space(self) -> GLLSpace:
         """Mesh, nodes and sampling."""
-        mesh = rectangle(elements=(self.elements, self.elements))
-        space = GLLSpace(mesh, self.order, structured=self.structured)
-        space.sampler(*GRID)
-        return space
+        return sampled_space(self.elements, GRID, order=self.order, structured=self.structured)
 
     def solver(self, space: GLLSpace) -> WaveSolver:
         """Evaluate the medium, assemble, find the time step."""
@@ -134,14 +131,9 @@ def pulse(x: Array, y: Array) -> Array:
 
 
 def cpu(action: Callable[[], T], repeats: int) -> tuple[float, T]:
-    """Median CPU seconds of an action and its last result; one run beforehand warms caches and compiles."""
+    """Median CPU seconds of an action and its result; one run beforehand warms caches and compiles."""
     result = action()
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = action()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds), result
+    return statistics.median(cpu_seconds(action)[0] for _ in range(repeats)), result
 
 
 def error(found: Array, exact: Array) -> float:
@@ -178,7 +170,7 @@ def print_table(rows: list[Row], doubt: float) -> None:
     met = first.error_u <= TARGET_ERROR and first.medium + first.run <= TARGET_CPU
     print(
         f"\ntarget: error <= {TARGET_ERROR:g} in <= {1e3 * TARGET_CPU:g} ms per sample, its medium included: "
-        f"{first.error_u:.1e} in {1e3 * (first.medium + first.run):.1f} ms, {'met' if met else 'MISSED'}"
+        f"{first.error_u:.1e} in {1e3 * (first.medium + first.run):.1f} ms, {verdict(met)}"
     )
 
 

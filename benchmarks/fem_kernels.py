@@ -16,21 +16,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shared.targets import Action, Target, interleaved
+from shared.waves import random_media, sampled_space
 
 from slimwave.fem.batches import WaveBatch
 from slimwave.fem.materials import Material, squared_speed
-from slimwave.fem.media import draw_smooth_random_medium
 from slimwave.fem.meshes import rectangle
 from slimwave.fem.operators import SparseOperator, WaveOperator, build_operator
 from slimwave.fem.solver import WaveSolver
@@ -39,48 +36,8 @@ from slimwave.fem.space import GLLSpace
 from slimwave.fem.spectra import spectral_bound
 
 Array = NDArray[np.float64]
-Action = Callable[[], Any]
 
 PULSE = GaussianPulses(np.array([[0.5, 0.5]]), np.array([0.1]), np.array([1.0]))
-
-
-@dataclass(frozen=True)
-class Target:
-    """One figure against its limit; `at_most` says on which side the limit lies."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str
-    at_most: bool = True
-
-    @property
-    def met(self) -> bool:
-        """Whether the figure keeps to its limit."""
-        return self.value <= self.limit if self.at_most else self.value >= self.limit
-
-    def line(self) -> str:
-        """One line of the report."""
-        sign = "<=" if self.at_most else ">="
-        verdict = "met" if self.met else "MISSED"
-        return f"{verdict:7}{self.name:66}{self.value:9.3g} {sign} {self.limit:g} {self.unit}"
-
-
-def interleaved(actions: Mapping[str, Action], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each action; they take turns, after one round that warms up and compiles."""
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(repeats + 1):
-        for name, action in actions.items():
-            start = time.process_time()
-            action()
-            if turn:
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def media(count: int) -> list[Material]:
-    """Smooth random media with c in [1, 2]."""
-    return [draw_smooth_random_medium(np.random.default_rng(k), correlation_length=0.3) for k in range(count)]
 
 
 def stepping(operator: WaveOperator, u: Array, step: float, steps: int) -> Action:
@@ -101,7 +58,7 @@ def one_wave(elements: int, repeats: int) -> tuple[dict[str, float], list[Target
     mesh, dtype = rectangle(elements=(elements, elements)), "float32"
     spaces = {"rows": GLLSpace(mesh, 4, structured=False), "lanes": GLLSpace(mesh, 4)}
     points = spaces["rows"].points
-    c2 = squared_speed(spaces["lanes"], media(1)[0], None)
+    c2 = squared_speed(spaces["lanes"], random_media(1)[0], None)
     held = spaces["rows"].dirichlet_nodes("dirichlet")
     step = 0.9 * np.sqrt(12.0 / spectral_bound(spaces["lanes"], c2))
     u = PULSE(*points)
@@ -136,7 +93,10 @@ def batches(elements: int, repeats: int, count: int = 32) -> tuple[dict[str, flo
     """Many waves in one medium and in as many media, against the matrix product of this machine."""
     space = GLLSpace(rectangle(elements=(elements, elements)), 4)
     u = np.stack([PULSE(*space.points)] * count)
-    setups: dict[str, Material | list[Material]] = {"one medium": media(1)[0], "many media": media(count)}
+    setups: dict[str, Material | list[Material]] = {
+        "one medium": random_media(1)[0],
+        "many media": random_media(count),
+    }
     steps, actions = 100, {"gemm": gemm()}
     for name, speeds in setups.items():
         batch = WaveBatch(space, speeds, boundaries="neumann")
@@ -209,20 +169,15 @@ def print_memory(elements: int) -> None:
 
 def dataset(count: int, repeats: int) -> tuple[dict[str, float], list[Target]]:
     """A dataset of waves, each in its medium: set-up once, media, waves with 50 snapshots to T = 1."""
-    times, grid, speeds = np.linspace(0.0, 1.0, 51), (64, 64), media(count)
+    times, grid, speeds = np.linspace(0.0, 1.0, 51), (64, 64), random_media(count)
 
-    def set_up() -> GLLSpace:
-        space = GLLSpace(rectangle(elements=(16, 16)), 4)
-        space.sampler(*grid)
-        return space
-
-    space = set_up()
+    space = sampled_space(16, grid)
     batch = WaveBatch(space, speeds)
     batch.operator("float32")
     singles = speeds[: max(1, count // 10)]
     found = interleaved(
         {
-            "set-up": set_up,
+            "set-up": lambda: sampled_space(16, grid),
             "media": lambda: WaveBatch(space, speeds).operator("float32"),
             "waves": lambda: batch.run(PULSE, times=times, grid=grid, dtype="float32"),
             "one by one": lambda: [
@@ -265,7 +220,7 @@ def main() -> None:
         figures[name], found = measure()
         targets += found
     if options.json:
-        judged = [asdict(target) | {"met": target.met} for target in targets]
+        judged = [target.as_json() for target in targets]
         print(json.dumps({"figures": figures, "targets": judged}, indent=2))
         return
     for name, values in figures.items():

@@ -8,8 +8,8 @@ what they give without.
 
 One run measures everything: solvers take turns, figures are medians of the CPU time of the process. `set-up`
 holds what is done once: meshes, matrices, generated code. `run` holds what a further wave of the same medium
-costs, per wave; slimwave's includes u_t and the energy, which no other solver computes, and sampling; the
-plain script's includes its factorisation.
+costs, per wave: snapshots of u alone, from all solvers alike. One row, `u_t, energy`, has slimwave add both,
+which no other solver computes. The plain script's run includes its factorisation.
 
     python benchmarks/fem_peers.py            # every installed solver
     python benchmarks/fem_peers.py --quick    # fewer rows, long runs timed once, below 30 s
@@ -25,13 +25,10 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from fem_accuracy import error
-from fem_kernels import Target
 from peers.finite_differences import finite_differences
 from peers.newmark_script import newmark_script
 from peers.problems import SHARP, SMOOTH, Case, Problem, reference
@@ -39,6 +36,7 @@ from peers.slimwave_waves import many_waves, one_wave
 from peers.with_deepwave import deepwave_scalar
 from peers.with_devito import devito_scalar
 from peers.with_ngsolve import ngsolve_lumped, ngsolve_newmark
+from shared.targets import Target, cpu_seconds
 
 LONG, LONG_REPEATS = 0.6, 3
 """Seconds above which a run is timed less often, and how often; a quick run takes its first time."""
@@ -83,6 +81,10 @@ def slimwave_entries(elements: int) -> list[Entry]:
         Entry("slimwave", lambda problem: one_wave(problem, elements, "float64"), quick=False),
         Entry("slimwave", lambda problem: many_waves(problem, elements, 16, media=False)),
         Entry("slimwave", lambda problem: many_waves(problem, elements, 16, media=True)),
+        Entry(
+            "slimwave with u_t",
+            lambda problem: many_waves(problem, elements, 16, media=True, everything=True),
+        ),
     ]
 
 
@@ -124,13 +126,6 @@ ENTRIES: Mapping[Problem, Sequence[Entry]] = {
 }
 
 
-def cpu(action: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what an action returns, and its CPU seconds."""
-    start = time.process_time()
-    result = action()
-    return result, time.process_time() - start
-
-
 @dataclass(frozen=True)
 class Contestant:
     """A solver that is set up, and the seconds that this took."""
@@ -154,15 +149,14 @@ def set_up(quick: bool) -> tuple[list[Contestant], list[str]]:
     for problem, entry in listed:
         if entry.family in missing or (quick and not entry.quick):
             continue
-        start = time.process_time()
         try:
-            case = entry.make(problem)
+            seconds, case = cpu_seconds(lambda entry=entry, problem=problem: entry.make(problem))
         except ModuleNotFoundError as absent:
             if absent.name != entry.family:
                 raise
             missing.append(entry.family)
         else:
-            ready.append(Contestant(problem, entry.family, case, time.process_time() - start))
+            ready.append(Contestant(problem, entry.family, case, seconds))
     return ready, missing
 
 
@@ -170,7 +164,7 @@ def first_run(contestant: Contestant, elements: int) -> tuple[float, float]:
     """Error, against a reference of so many elements per side, and CPU seconds of the first solution."""
     case, problem = contestant.case, contestant.problem
     print(f"first run of {case.label}, {problem.name} ...", file=sys.stderr)
-    found, seconds = cpu(case.solve)
+    seconds, found = cpu_seconds(case.solve)
     return error(case.snapshots(found), reference(problem, case.seismic, elements)), seconds
 
 
@@ -184,7 +178,7 @@ def measure(quick: bool, repeats: int) -> tuple[list[Row], list[str]]:
     for turn in range(repeats):
         for contestant, (_, first), own in zip(ready, firsts, seconds, strict=True):
             if first <= LONG or (not quick and turn < LONG_REPEATS):
-                own.append(cpu(contestant.case.solve)[1])
+                own.append(cpu_seconds(contestant.case.solve)[0])
     rows = [
         contestant.row(wrong, own) for contestant, (wrong, _), own in zip(ready, firsts, seconds, strict=True)
     ]
@@ -217,7 +211,7 @@ def judge(rows: Sequence[Row]) -> list[Target]:
             continue
         if family == "script" and own.error > peer.error / 4:
             continue
-        targets.append(Target(f"times less CPU than {name}", peer.run / own.run, times, "", False))
+        targets.append(Target(f"times less CPU than {name}", peer.run / own.run, times, at_most=False))
     return targets
 
 
@@ -249,7 +243,7 @@ def main() -> None:
     rows, missing = measure(options.quick, 3 if options.quick else 7)
     targets = judge(rows)
     if options.json:
-        judged = [asdict(target) | {"met": target.met} for target in targets]
+        judged = [target.as_json() for target in targets]
         report = {"missing": missing, "rows": [asdict(row) for row in rows], "targets": judged}
         print(json.dumps(report, indent=2))
     else:

@@ -12,7 +12,8 @@ import argparse
 
 import onnxruntime
 import torch
-from shared.rivals import met, milliseconds, onnx_session
+from shared.rivals import milliseconds, onnx_session
+from shared.targets import verdict
 from torch import nn
 
 from slimwave.compression.formats import make_conv
@@ -54,7 +55,7 @@ def main() -> None:
         ratio = times["aligned"] / times["next"]
         worst = max(worst, ratio)
         print(f"{rank:4}  {times['raw']:10.2f} {times['aligned']:14.2f} {times['next']:15.2f} {ratio:15.2f}")
-    print(f"worst ratio {worst:.2f}, target at most {TARGET}: {met(worst <= TARGET)}")
+    print(f"worst ratio {worst:.2f}, at most {TARGET}: {verdict(worst <= TARGET)}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from shared.targets import Target
 from torch import nn
 
 from slimwave.compression.counting import count_nonzeros, count_parameters
@@ -27,6 +28,8 @@ from slimwave.compression.roles import prunable_parameters
 from slimwave.compression.sparse_file import load_sparse, save_sparse
 
 SPARSITIES = (0.9, 0.95)
+LEAST = {0.9: (7.4, 14.0), 0.95: (11.7, 25.0)}
+"""How many times smaller the float32 and the float16 file shall be at each sparsity."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,18 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def judge(rows: list[Row]) -> list[Target]:
+    """Hold the network whose files shrink least against the limits."""
+    targets = []
+    for sparsity, limits in LEAST.items():
+        for name, limit in zip(("float32", "float16"), limits, strict=True):
+            ratios = {row.network: getattr(row, f"{name}_ratio") for row in rows if row.sparsity == sparsity}
+            worst = min(ratios, key=ratios.__getitem__)
+            what = f"times smaller, {name}, {sparsity:.0%} zeros, {worst}"
+            targets.append(Target(what, ratios[worst], limit, at_most=False))
+    return targets
+
+
 def main() -> None:
     """Measure every size at every sparsity and print the table."""
     parser = argparse.ArgumentParser(
@@ -146,9 +161,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(size, sparsity, steps, Path(folder)) for size in sizes for sparsity in SPARSITIES]
     if arguments.json:
-        json.dump({"rows": [asdict(row) for row in rows]}, sys.stdout)
+        judged = [target.as_json() for target in judge(rows)]
+        json.dump({"rows": [asdict(row) for row in rows], "targets": judged}, sys.stdout)
     else:
         print(table(rows))
+        print("\n".join(target.line() for target in judge(rows)))
 
 
 if __name__ == "__main__":

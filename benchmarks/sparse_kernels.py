@@ -22,7 +22,8 @@ from statistics import median
 
 import onnxruntime
 import torch
-from shared.rivals import met, milliseconds, onnx_session
+from shared.rivals import milliseconds, onnx_session
+from shared.targets import verdict
 from torch import Tensor, nn
 
 from slimwave.compression.formats import make_conv
@@ -163,14 +164,14 @@ def report(rows: list[Row], fallbacks: list[FallbackRow]) -> str:
         )
     for sparsity, target in TARGETS.items():
         worst = min(r.over_dense for r in rows if r.sparsity == sparsity and r.network == "dense")
-        verdict = f"{worst:.1f}x, target {target}x: {met(worst >= target)}"
-        lines.append(f"{sparsity:.0%} of a dense network pruned: {verdict}")
+        compared = f"{worst:.1f}x, at least {target}x: {verdict(worst >= target)}"
+        lines.append(f"{sparsity:.0%} of a dense network pruned: {compared}")
         worst = min(r.over_full for r in rows if r.sparsity == sparsity and r.network != "dense")
         lines.append(f"{sparsity:.0%} of the 1x1 factors pruned, over the full network: {worst:.1f}x")
     ratios = sorted(row.ratio for row in fallbacks)
     lines.append(
         f"{len(ratios)} single layers against eager: worst {ratios[0]:.2f}x, median {median(ratios):.2f}x, "
-        f"target {FALLBACK}x: {met(ratios[0] >= FALLBACK)}"
+        f"at least {FALLBACK}x: {verdict(ratios[0] >= FALLBACK)}"
     )
     return "\n".join(lines)
 

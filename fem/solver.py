@@ -12,7 +12,7 @@ True
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -128,7 +128,7 @@ class WaveSolver:
         rule = find_scheme(scheme)
         stiffening = 0.0 if self._layer is None else float(self._layer.stiffening.max())
         step = rule.largest_step(self.spectral_radius + stiffening)
-        varies = rule.order == 4 and self._drive(()).varies
+        varies = rule.order == 4 and self._undriven.varies
         if varies or self._layer is not None:
             step *= VARIABLE_DAMPING
         if self._layer is not None:
@@ -150,7 +150,7 @@ class WaveSolver:
         self, u0: Field, v0: Field, time_step: float, scheme: str = "lax-wendroff", dtype: str = "float64"
     ) -> Stepper:
         """Time stepping by hand of a wave without damping, absorption and sources, with one fixed step."""
-        if self._drive(()).acts:
+        if self._undriven.acts:
             raise ValueError("stepper: this wave is damped or driven; use run")
         operator = self.operator(dtype)
         u, v = operator.state(self.nodal(u0, "u0")), operator.state(self.nodal(v0, "v0"))
@@ -225,7 +225,7 @@ class WaveSolver:
         recorder = Recorder(
             self.space, operator, self._window, plan.times, grid, receivers, nodes=nodes, record=wanted
         )
-        drive = self._drive(sources)
+        drive = self._drive(sources) if sources else self._undriven
         start = self._initial_fields(operator, drive, u0, v0)
         march = self._march(operator, rule, drive, start, plan, velocities=needs_velocities(wanted))
         keeper = None
@@ -250,6 +250,11 @@ class WaveSolver:
             nodes=recorder.nodes(),
             provenance=self._provenance(dtype),
         )
+
+    @cached_property
+    def _undriven(self) -> Drive:
+        """What acts without sources."""
+        return self._drive(())
 
     def _drive(self, sources: Sequence[Source]) -> Drive:
         boundary = self._boundary

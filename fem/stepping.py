@@ -141,7 +141,7 @@ class Stepper:
         levels = self.operator.visit(levels, self.time_step, steps, order, fields, changes)
         self.u, self._old, self._ahead = levels
         self._knows_ahead = velocities
-        return fields, self._velocities(changes)
+        return fields, self._velocities(changes) if velocities else changes
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Everything that a continuation needs, as arrays."""

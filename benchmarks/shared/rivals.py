@@ -1,4 +1,4 @@
-"""What benchmarks of inference share: rivals that take turns, ONNX Runtime, and the word for a target."""
+"""What benchmarks of inference share: rivals that take turns, and ONNX Runtime."""
 
 import logging
 import time
@@ -39,8 +39,3 @@ def milliseconds(rivals: Mapping[str, Callable[[], object]], rounds: int) -> dic
             if turn >= 0:
                 taken[name].append(1e3 * (time.process_time() - start))
     return {name: median(times) for name, times in taken.items()}
-
-
-def met(yes: bool) -> str:
-    """Return the word for a target."""
-    return "met" if yes else "MISSED"
