@@ -35,6 +35,10 @@ CLEARLY = 0.9
 """The sparse loop stays where it takes less than this share of the dense layer's time."""
 
 
+class NoConvolutionError(ValueError):
+    """A model, or a call of it, without a convolution that could be made sparse."""
+
+
 @dataclass(frozen=True)
 class LayerChoice:
     """One convolution: how full its kernel is, both times in milliseconds, and which one stays.
@@ -85,16 +89,16 @@ def sparse_inference(model: nn.Module, *inputs: Any) -> tuple[nn.Module, SparseR
 
     Raises
     ------
-    ValueError
+    NoConvolutionError
         If the model has no convolution over 2 or 3 axes, or the call reaches none.
     """
     model = copy.deepcopy(model).eval()
     layers = _layers(model)
     if not layers:
-        raise ValueError("model: found no convolution over 2 or 3 axes")
+        raise NoConvolutionError("model: found no convolution over 2 or 3 axes")
     seen = _inputs_of(layers, model, inputs)
     if not seen:
-        raise ValueError("inputs: this call reaches no convolution over 2 or 3 axes")
+        raise NoConvolutionError("inputs: this call reaches no convolution over 2 or 3 axes")
     choices: list[LayerChoice] = []
     replacements: dict[nn.Module, nn.Module] = {}
     for name, layer in layers.items():

@@ -4,6 +4,7 @@ Each competitor forecasts the trajectories of a split and knows the costs it has
 competitor is a class with these two hooks.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from slimwave.compression.counting import count_macs, count_nonzeros, count_parameters
+from slimwave.compression.sparse_inference import NoConvolutionError
 from slimwave.data.scenarios import Split, draw_scenario
 from slimwave.data.solving import solve_scenario
 from slimwave.data.windows import DatasetInfo, Trajectories
@@ -26,6 +28,7 @@ from slimwave.surrogates.runtimes import (
     EagerRuntime,
     Latency,
     OnnxRuntime,
+    SparseRuntime,
     StepModule,
     onnx_available,
     summarise_latency,
@@ -145,7 +148,7 @@ class ModelCompetitor(Competitor):
         return torch.stack([start, *following], dim=1)
 
     def steps_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
-        """One step in PyTorch and, if installed, in ONNX Runtime; and the encoding of the medium."""
+        """One step in each runtime that serves this model; and the encoding of the medium."""
         medium = data.c[:1, None], data.walls[:1]
         state = torch.stack([data.u[:1, 0], data.v[:1, 0]], dim=1)
         self.grid = (data.u.shape[-2], data.u.shape[-1])
@@ -153,6 +156,8 @@ class ModelCompetitor(Competitor):
             self.ENCODE: partial(EagerRuntime, self.model, *medium),
             "eager": partial(EagerRuntime(self.model, *medium), state),
         }
+        with contextlib.suppress(NoConvolutionError):
+            steps["sparse"] = partial(SparseRuntime(self.model, *medium), state)
         if onnx_available():
             steps["onnx"] = partial(OnnxRuntime(self.model, *medium), state)
         return steps

@@ -25,7 +25,14 @@ from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.metrics import energy, energy_drift, relative_l2, valid_time, vrmse
 from slimwave.surrogates.rollout_settings import RolloutConfig
-from slimwave.surrogates.runtimes import EagerRuntime, Latency, OnnxRuntime, Runtime, summarise_latency
+from slimwave.surrogates.runtimes import (
+    EagerRuntime,
+    Latency,
+    OnnxRuntime,
+    Runtime,
+    SparseRuntime,
+    summarise_latency,
+)
 from slimwave.surrogates.scores import step_errors, summarise
 from slimwave.surrogates.starts import Start, dataset_start, user_start
 from slimwave.surrogates.surrogate import Surrogate
@@ -193,6 +200,8 @@ def _synchronise(device: torch.device) -> None:
 def _runtime(config: RolloutConfig, model: Surrogate, start: Start, device: torch.device) -> Runtime:
     if config.runtime == "onnx":
         return OnnxRuntime(model, start.wave_speed, start.walls, config.threads)
+    if config.runtime == "sparse":
+        return SparseRuntime(model, start.wave_speed, start.walls)
     return EagerRuntime(model.to(device), start.wave_speed.to(device), start.walls.to(device))
 
 

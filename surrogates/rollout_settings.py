@@ -9,7 +9,7 @@ from slimwave.data.scenarios import Split
 from slimwave.surrogates.training_settings import Device
 
 Side = Literal["dirichlet", "neumann", "absorbing"]
-Runtime = Literal["eager", "onnx"]
+Runtime = Literal["eager", "onnx", "sparse"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class RolloutConfig:
         Write the animation FE | surrogate | error.
     runtime
         ``"eager"``: PyTorch. ``"onnx"``: ONNX Runtime, from the extra ``realtime``.
+        ``"sparse"``: loops that skip the zeros of a pruned model, on one CPU core.
     seed
         Seed of the trajectory that is drawn where none is given. The forecast itself is deterministic.
     device, threads, overwrite
@@ -91,5 +92,7 @@ class RolloutConfig:
             )
         if isinstance(self.wave_speed, (int, float)):
             require_positive("wave_speed", self.wave_speed)
-        if self.runtime == "onnx" and self.device == "cuda":
-            raise ValueError("--runtime onnx computes on the CPU; use --device cpu or --runtime eager")
+        if self.runtime != "eager" and self.device == "cuda":
+            raise ValueError(
+                f"--runtime {self.runtime} computes on the CPU; use --device cpu or --runtime eager"
+            )

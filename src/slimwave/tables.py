@@ -69,7 +69,7 @@ def milliseconds(value: float | None) -> str:
 def comparison_table(comparison: Comparison, split: str) -> tuple[list[str], list[list[str]]]:
     """Return headers and rows of the comparison on one split."""
     costs = ["parameters", "nonzeros", "on disk", "MACs/step", "nonzero MACs"]
-    costs += ["ms/step, PyTorch / solver", "ms/step, ONNX"]
+    costs += ["ms/step, PyTorch / solver", "ms/step, ONNX", "ms/step, sparse"]
     headers, rows = error_table(comparison, split)
     merged = [
         [row.name, *_costs(row), *errors[1:]] for row, errors in zip(comparison.rows, rows, strict=True)
@@ -125,6 +125,7 @@ def _costs(row: Row) -> list[str]:
         count(row.nonzero_macs),
         milliseconds(latency(row, "eager", "solver")),
         milliseconds(latency(row, "onnx")),
+        milliseconds(latency(row, "sparse")),
     ]
 
 

@@ -166,7 +166,7 @@ def test_latency_of_models_and_solver(comparison: Comparison) -> None:
     for row in comparison.rows:
         if row.kind == "model":
             assert row.latency is not None
-            assert {"eager", "onnx"} >= row.latency.keys() >= {"eager"}
+            assert {"eager", "onnx", "sparse"} >= row.latency.keys() >= {"eager", "sparse"}
         if row.kind == "finite elements":
             assert row.latency is not None
             assert row.latency["solver"].calls == 4

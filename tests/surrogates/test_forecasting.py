@@ -238,6 +238,13 @@ def test_a_dataset_without_a_field_is_refused(
         rollout(forecasting(data=config.output))
 
 
+def test_sparse_loops_give_the_same_forecast(forecasting: Settings, tmp_path: Path) -> None:
+    eager = rollout(forecasting(steps=6))
+    sparse = rollout(forecasting(steps=6, runtime="sparse", output=tmp_path / "sparse"))
+    assert sparse.runtime == "sparse"
+    assert np.allclose(eager.forecast, sparse.forecast, atol=1e-5 * np.abs(eager.forecast).max())
+
+
 def test_onnx_runtime_gives_the_same_forecast(forecasting: Settings, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     eager = rollout(forecasting(steps=6))
