@@ -11,6 +11,7 @@ The output changes by rounding alone.
 import copy
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from slimwave.compression.counting import count_parameters
 from slimwave.compression.narrowing import NarrowedLayer, narrow_channels
 from slimwave.compression.one_way import OneWayConv
 from slimwave.compression.rewriting import replace_modules
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class MaterialiseReport:
         return "\n".join(lines)
 
 
-def materialise(model: nn.Module, align: int = 1) -> tuple[nn.Module, MaterialiseReport]:
+def materialise(model: Model, align: int = 1) -> tuple[Model, MaterialiseReport]:
     """Return a copy of `model` without dead terms and idle channels, and a report.
 
     Parameters
@@ -73,22 +76,22 @@ def materialise(model: nn.Module, align: int = 1) -> tuple[nn.Module, Materialis
     """
     if align < 1:
         raise ValueError(f"align: expected at least 1, got {align}")
-    before, modes = model, {name: module.training for name, module in model.named_modules()}
-    model = copy.deepcopy(model).eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    small: nn.Module = copy.deepcopy(model).eval()
     channels: dict[str, NarrowedLayer] = {}
     size = 0
-    while count_parameters(model) != size:
-        size = count_parameters(model)
-        model = _drop_dead_terms(model, align)
-        model, found = narrow_channels(model, align)
+    while count_parameters(small) != size:
+        size = count_parameters(small)
+        small = _drop_dead_terms(small, align)
+        small, found = narrow_channels(small, align)
         channels |= {name: _together(channels.get(name), row) for name, row in found.items()}
-    layers = _rows(before, model)
+    layers = _rows(model, small)
     report = MaterialiseReport(
-        layers, tuple(channels.values()), count_parameters(before), count_parameters(model)
+        layers, tuple(channels.values()), count_parameters(model), count_parameters(small)
     )
-    for name, module in model.named_modules():
+    for name, module in small.named_modules():
         module.training = modes[name]
-    return model, report
+    return cast(Model, small), report
 
 
 def live_terms(layer: OneWayConv) -> Tensor:
