@@ -152,7 +152,7 @@ class SAPPruner(MaskedModel):
         if not bool(((count >= d) & (d > 0)).any()):
             return count
         warnings.warn(
-            f"pruning asked for all {int(d.max())} {self.scope.unit} of a group in {block!r}; one is kept. "
+            f"pruning asked for all {int(d.max())} {self.scope.unit} of a group in {block or 'the model'!r}; one is kept. "
             "Lower beta or gamma.",
             PruningWarning,
             stacklevel=3,

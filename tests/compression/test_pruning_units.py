@@ -12,7 +12,7 @@ from slimwave.compression.formats import make_conv
 from slimwave.compression.materialise import materialise
 from slimwave.compression.pq_index import pq_index
 from slimwave.compression.roles import prunable_parameters
-from slimwave.compression.sap import SAPPruner
+from slimwave.compression.sap import PruningWarning, SAPPruner
 
 
 def one_way_cnn() -> nn.Sequential:
@@ -125,3 +125,14 @@ def test_masks_of_another_scope_are_refused() -> None:
     terms = SAPPruner(one_way_cnn(), scope="term")
     with pytest.raises(ValueError, match=r"not those of this model; .*4\.weight"):
         SAPPruner(one_way_cnn()).load_state_dict(terms.state_dict())
+
+
+def test_a_layer_keeps_one_term_at_least() -> None:
+    """One term holds everything: m = 1, and γ = 3 then asks for all nine."""
+    layer = make_conv("cp", 4, 4, 3, rank=9)
+    with torch.no_grad():
+        layer.mix_in.weight.mul_(torch.eye(9)[4].view(-1, 1, 1, 1))
+    pruner = SAPPruner(layer, scope="term", gamma=3.0, beta=1.0)
+    with pytest.warns(PruningWarning, match="all 9 terms of a group in 'the model'; one is kept"):
+        record = pruner.prune_step()
+    assert (record.kept, bool(layer.kernel().any())) == (1, True)
