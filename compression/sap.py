@@ -152,8 +152,8 @@ class SAPPruner(MaskedModel):
         if not bool(((count >= d) & (d > 0)).any()):
             return count
         warnings.warn(
-            f"pruning asked for all {int(d.max())} {self.scope.unit} of a group in {block or 'the model'!r}; one is kept. "
-            "Lower beta or gamma.",
+            f"pruning asked for all {int(d.max())} {self.scope.unit} of a group in {block or 'the model'!r}; "
+            "one is kept. Lower beta or gamma.",
             PruningWarning,
             stacklevel=3,
         )

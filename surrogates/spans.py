@@ -58,7 +58,7 @@ def plan(output: Span, levels: int, lost: int) -> Spans:
         Cells that a block's convolutions lose on each side.
 
     >>> plan(Span(0, 8), levels=2, lost=1).down
-    (Span(start=-6, stop=14), Span(start=-2, stop=6))
+    (Span(start=-4, stop=12), Span(start=-1, stop=5))
     """
     up = [output]
     for _ in range(levels - 1):
