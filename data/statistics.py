@@ -1,8 +1,9 @@
 """Statistics of the training split in The Well's ``stats.yaml``: no other split leaks into a normalisation.
 
 Mean, standard deviation and root mean square of u, v, c and the damping, and of the change of u and v between
-two snapshots. One trajectory is in memory at a time; the moments of the parts are merged without cancellation
-(Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm, 1979).
+two snapshots. One trajectory is in memory at a time. The moments of one snapshot are taken in two passes while
+it is in the fastest cache, all in float64, and are merged without cancellation (Chan, Golub, LeVeque, Updating
+formulae and a pairwise algorithm, 1979).
 """
 
 import math
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from slimwave.data.durable import write_text
 from slimwave.data.reading import STATS, Stats, manifest_config, open_shard, shards_of
-from slimwave.data.schema import FIELDS
+from slimwave.data.schema import FIELDS, Float64
 from slimwave.data.shards import Manifest, ShardEntry
 
 DELTA = "_delta"
@@ -34,10 +35,25 @@ class Moments:
     @classmethod
     def of(cls, values: NDArray[Any]) -> "Moments":
         """Return the moments of an array, in float64."""
-        wide = values.astype(np.float64).reshape(-1)
-        mean = float(wide.mean())
-        wide -= mean
-        return cls(wide.size, mean, float(np.einsum("i,i->", wide, wide)))
+        from slimwave.data.moment_kernels import row_moments  # readers of data need not wait for a compiler
+
+        rows = values.reshape(len(values) if values.ndim > 2 else 1, -1)
+        return cls._of_rows(rows.shape[1], *row_moments(rows))
+
+    @classmethod
+    def of_changes(cls, values: NDArray[Any]) -> "Moments":
+        """Return the moments of values[1:] − values[:-1], in float64; at least two rows."""
+        from slimwave.data.moment_kernels import row_changes
+
+        rows = values.reshape(len(values), -1)
+        return cls._of_rows(rows.shape[1], *row_changes(rows))
+
+    @classmethod
+    def _of_rows(cls, length: int, means: Float64, squares: Float64) -> "Moments":
+        """Merge the moments of rows of one length."""
+        mean = float(means.mean())
+        between = float(np.square(means - mean).sum())
+        return cls(length * len(means), mean, float(squares.sum()) + length * between)
 
     def __add__(self, other: "Moments") -> "Moments":
         count = self.count + other.count
@@ -70,8 +86,7 @@ def moments_of(trajectories: Iterable[Mapping[str, NDArray[Any]]]) -> ShardMomen
         for name, values in fields.items():
             _add(total, name, Moments.of(values))
             if name in FIELDS:
-                change = np.subtract(values[1:], values[:-1], dtype=np.float64)
-                _add(total, name + DELTA, Moments.of(change))
+                _add(total, name + DELTA, Moments.of_changes(values))
     return total
 
 
