@@ -5,9 +5,11 @@
 
 A shard is the unit of work: a process solves its trajectories, writes the file durably and reports its hash,
 which goes into the manifest. Killed at any moment, the folder holds finished shards and at worst a temporary
-file; the same call continues with what is missing and ends with the same bytes.
+file; the same call continues with what is missing, taking up shards that the manifest does not list yet, and
+ends with the same bytes.
 """
 
+import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -40,8 +42,10 @@ from slimwave.data.shards import (
     sha256_of_pieces,
     shard_tasks,
 )
-from slimwave.data.solving import solve_scenarios
 from slimwave.data.statistics import ShardMoments, moments_of, write_statistics
+
+LIST_EVERY = 1.0
+"""Seconds between two writings of the manifest, which grows with the dataset."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> G
     listed = {entry.file for entry in manifest.shards}
     missing = [task for task in tasks if task.file not in listed]
     moments: dict[str, ShardMoments] = {}
+    written = time.monotonic()
     with (
         progress_bar(
             _count(tasks),
@@ -121,7 +126,13 @@ def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> G
         closing(_made(missing, config)) as made,
     ):
         for shard in made:
-            manifest = _list(shard, manifest, folder)
+            folder.log(
+                file=shard.entry.file, trajectories=shard.entry.trajectories, cpu_seconds=shard.cpu_seconds
+            )
+            manifest = replace(manifest, shards=(*manifest.shards, shard.entry))
+            if time.monotonic() >= written + LIST_EVERY:
+                manifest.write(folder.path)
+                written = time.monotonic()
             moments[shard.entry.file] = shard.moments
             bar.update(shard.entry.trajectories)
     if not manifest.complete:
@@ -165,31 +176,23 @@ class _Shard:
     cpu_seconds: float
 
 
-def _list(shard: _Shard, manifest: Manifest, folder: RunFolder) -> Manifest:
-    """List a shard in the manifest and the log as soon as it is there."""
-    entry = shard.entry
-    manifest = replace(manifest, shards=(*manifest.shards, entry))
-    manifest.write(folder.path)
-    folder.log(file=entry.file, trajectories=entry.trajectories, cpu_seconds=shard.cpu_seconds)
-    return manifest
-
-
 def _made(missing: list[ShardTask], config: GenerateConfig) -> Generator[_Shard, None, None]:
     """Make shards here, in worker processes that write them too, or on a cluster that only computes."""
+    config_hash = hash_of(data_settings(config))
     if config.scheduler is None:
-        with closing(run_tasks(partial(_make_shard, config), missing, config.workers)) as made:
+        with closing(run_tasks(partial(_make_shard, config, config_hash), missing, config.workers)) as made:
             yield from made
         return
-    solve = partial(_solve_for, __version__, config)
+    solve = partial(_solve_for, __version__, config, config_hash)
     with closing(run_on_cluster(solve, missing, config.scheduler)) as solved:
         for shard, content in solved:
             write_bytes(config.output / shard.entry.file, content)
             yield shard
 
 
-def _make_shard(config: GenerateConfig, task: ShardTask) -> _Shard:
+def _make_shard(config: GenerateConfig, config_hash: str, task: ShardTask) -> _Shard:
     """Solve a shard and write it."""
-    shard, image = _solve_shard(config, task)
+    shard, image = _solve_shard(config, config_hash, task)
     write_pieces(config.output / task.file, image)
     return shard
 
@@ -197,25 +200,29 @@ def _make_shard(config: GenerateConfig, task: ShardTask) -> _Shard:
 _one_at_a_time = Lock()
 
 
-def _solve_for(version: str, config: GenerateConfig, task: ShardTask) -> tuple[_Shard, bytes]:
+def _solve_for(
+    version: str, config: GenerateConfig, config_hash: str, task: ShardTask
+) -> tuple[_Shard, bytes]:
     """Solve a shard on a cluster, where a worker may have several threads; the solver works in one."""
     if version != __version__:
         raise RuntimeError(
             f"a worker of the cluster has slimwave {__version__}, expected {version}; update it"
         )
     with _one_at_a_time:
-        shard, image = _solve_shard(config, task)
+        shard, image = _solve_shard(config, config_hash, task)
     return shard, b"".join(image)
 
 
-def _solve_shard(config: GenerateConfig, task: ShardTask) -> tuple[_Shard, list[memoryview]]:
+def _solve_shard(
+    config: GenerateConfig, config_hash: str, task: ShardTask
+) -> tuple[_Shard, list[memoryview]]:
     """Solve the trajectories of a shard; return it with its bytes, in pieces."""
+    from slimwave.data.solving import solve_scenarios  # where others solve, the solver need not be loaded
+
     snapshots = config.split(task.split).snapshots
     scenarios = [draw_scenario(config, task.split, index) for index in task.indices]
     solved = solve_scenarios(scenarios, config, snapshots=snapshots)
-    image = shard_image(
-        solved, split=task.split, indices=task.indices, config_hash=hash_of(data_settings(config))
-    )
+    image = shard_image(solved, split=task.split, indices=task.indices, config_hash=config_hash)
     speeds = min(float(one.c.min()) for one in solved), max(float(one.c.max()) for one in solved)
     entry = _entry(task, snapshots, speeds, sum(piece.nbytes for piece in image), sha256_of_pieces(image))
     training = solved if task.split == "train" else []

@@ -1,9 +1,9 @@
 """Statistics of the training split in The Well's ``stats.yaml``: no other split leaks into a normalisation.
 
-Mean, standard deviation and root mean square of u, v, c and the damping, and of the change of u and v between
-two snapshots. One trajectory is in memory at a time. The moments of one snapshot are taken in two passes while
-it is in the fastest cache, all in float64, and are merged without cancellation (Chan, Golub, LeVeque, Updating
-formulae and a pairwise algorithm, 1979).
+Mean, standard deviation and root mean square of u, v, c and the damping, and of the change of u and v
+between two snapshots. One trajectory is in memory at a time. The moments of one snapshot are taken in two
+passes while it is in the fastest cache, all in float64, and are merged without cancellation (Chan, Golub,
+LeVeque, Updating formulae and a pairwise algorithm, 1979).
 """
 
 import math

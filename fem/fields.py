@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import RectBivariateSpline
 
 Array = NDArray[np.float64]
 
@@ -93,6 +92,8 @@ def _from_array(array: Array, points: Array, box: Box, name: str) -> Array:
         )
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: expected finite values, got {array[~np.isfinite(array)][0]} in the array")
+    from scipy.interpolate import RectBivariateSpline  # slow to load, and few fields are arrays
+
     x, y = box.grid(*array.shape)
     spline = RectBivariateSpline(x, y, array, kx=min(3, len(x) - 1), ky=min(3, len(y) - 1))
     return np.asarray(spline(points[0], points[1], grid=False))

@@ -10,10 +10,13 @@ them by the amplitude of the source that they drive.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 Array = NDArray[np.float64]
 
@@ -146,7 +149,7 @@ class SampledSignal(Signal):
 
     times: Array
     values: Array
-    _spline: CubicSpline = field(init=False, repr=False)
+    _spline: "CubicSpline" = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         times, values = np.asarray(self.times, float), np.asarray(self.values, float)
@@ -159,6 +162,8 @@ class SampledSignal(Signal):
             raise ValueError("times, values: expected finite numbers")
         if np.any(np.diff(times) <= 0.0):
             raise ValueError("times: expected increasing times")
+        from scipy.interpolate import CubicSpline  # slow to load, and few signals are samples
+
         object.__setattr__(self, "_spline", CubicSpline(times, values))
 
     def __call__(self, t: ArrayLike) -> Array:
