@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch  # noqa: F401 - its products crash in a process that has loaded ngsolve's libraries first
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
