@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from shared.rivals import met
+from shared.targets import verdict
 
 from slimwave.cli import COMMANDS
 from slimwave.compression.counting import count_macs
@@ -206,7 +206,7 @@ def verdicts(results: dict[str, list[Judged]]) -> list[str]:
         for (split, step), limit in limits.items():
             found = median(one.error(split, step) for one in results[name])
             lines.append(
-                f"{name}, {split} at {step}: {found:.2%}, at most {limit:.1%}: {met(found <= limit)}"
+                f"{name}, {split} at {step}: {found:.2%}, at most {limit:.1%}: {verdict(found <= limit)}"
             )
     for full, one_way in PAIRS:
         if full in results and one_way in results:
@@ -250,7 +250,7 @@ def main() -> None:
         print(f"{platform.machine()}, one thread, torch {torch.__version__}; relative L2 of u in %\n")
         print("\n".join(table(results)))
         error = reference_error(data, 1 if arguments.quick else 4)
-        lines = [f"reference at step {STEPS}: within {error:.3%}, at most 0.2 %: {met(error <= 0.002)}"]
+        lines = [f"reference at step {STEPS}: within {error:.3%}, at most 0.2 %: {verdict(error <= 0.002)}"]
         print("\n" + "\n".join(lines + verdicts(results)))
 
 
