@@ -27,10 +27,11 @@ class NetworkConfig:
     name
         ``residual_cnn``: the full CNN of comparisons. ``gated_linear``: linear in the state (u, v) as the
         wave equation is, nonlinear in the medium only. ``leapfrog``: reversible and bounded for any weights.
-        ``unet``: convolutions on a pyramid of grids.
+        ``unet``: convolutions on a pyramid of grids. ``space_time``: convolutions over space and time, from a
+        block of frames to the next block.
     width
-        Channels of a hidden layer (default 16); of the finest level (unet); of the strain along each axis
-        (leapfrog: 1).
+        Channels of a hidden layer (default 16; space_time: 12); of the finest level (unet); of the strain
+        along each axis (leapfrog: 1).
     conv
         Format of the convolutions. ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a
         vector. Others: ``"separable"``, ``"outer"``, ``"depthwise"``, ``"tucker"``.
@@ -39,18 +40,20 @@ class NetworkConfig:
         channels such as 0.5, or a ratio such as 8x (dense weights over kept ones); default: as many as
         channels.
     depth
-        Number of k × k convolutions (residual_cnn, gated_linear: 3), of each block (unet: 2), or of the
-        strain (leapfrog: 1).
+        Number of k × k convolutions (residual_cnn, gated_linear: 3; space_time: 6), of each block (unet: 2),
+        or of the strain (leapfrog: 1).
     kernel_size
-        Odd kernel length k along each axis (residual_cnn, gated_linear: 5; unet: 3). leapfrog: taps to each
-        side along the axis of a strain (5).
+        Odd kernel length k along each axis (residual_cnn, gated_linear, space_time: 5; unet: 3). leapfrog:
+        taps to each side along the axis of a strain (5).
     across
         leapfrog: taps across the axis of a strain, the middle one and those to one side, odd (1: vectors).
     activation
-        ``"gelu"``, or ``"none"`` for a network that is linear in the state (residual_cnn: none;
-        unet: gelu).
+        ``"gelu"``, or ``"none"`` for a network that is linear in the state (residual_cnn,
+        space_time: none; unet: gelu).
     levels
         Grids of the pyramid, each twice as coarse and wide as the one before (unet: 3).
+    frames
+        Frames of a block, which is also the number of macro steps that one call advances (space_time: 4).
     substeps
         leapfrog: substeps in a macro step (3).
     time_order
@@ -71,6 +74,7 @@ class NetworkConfig:
     across: int | None = None
     activation: Activation | None = None
     levels: int | None = None
+    frames: int | None = None
     substeps: int | None = None
     time_order: TimeOrder | None = None
     encoder_width: int | None = None

@@ -165,10 +165,30 @@ class LeapfrogShape(NetworkShape):
             )
 
 
+@dataclass(frozen=True)
+class SpaceTimeShape(ResidualShape):
+    """Shape of :class:`~slimwave.surrogates.space_time.SpaceTimeCNN`.
+
+    Parameters
+    ----------
+    frames
+        Frames K of a block.
+    """
+
+    width: int = 12
+    depth: int = 6
+    frames: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("network.frames", self.frames, MOST_LAYERS)
+
+
 SHAPES: dict[str, type[NetworkShape]] = {
     "gated_linear": StackShape,
-    "residual_cnn": ResidualShape,
     "leapfrog": LeapfrogShape,
+    "residual_cnn": ResidualShape,
+    "space_time": SpaceTimeShape,
     "unet": UNetShape,
 }
 """What ``--network.name`` may be, and what each network takes."""

@@ -9,14 +9,16 @@ from slimwave.surrogates.gated_linear import GatedLinearCNN
 from slimwave.surrogates.leapfrog import LeapfrogCNN
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.residual_cnn import ResidualCNN
+from slimwave.surrogates.space_time import SpaceTimeCNN
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.unet import UNet
 
 NETWORKS: dict[str, type[Surrogate]] = {
     "gated_linear": GatedLinearCNN,
-    "residual_cnn": ResidualCNN,
     "leapfrog": LeapfrogCNN,
+    "residual_cnn": ResidualCNN,
+    "space_time": SpaceTimeCNN,
     "unet": UNet,
 }
 MOST_PARAMETERS = 10**8
@@ -64,10 +66,11 @@ def _too_large(config: NetworkConfig) -> str:
 
 def _require_reach(model: Surrogate) -> None:
     task = model.task
-    needed = math.ceil(task.cells_per_step - 1e-9)
+    needed = math.ceil(model.frames * task.cells_per_step - 1e-9)
     if model.reach < needed:
+        frames = f", and {model.frames} steps are taken at once" if model.frames > 1 else ""
         raise ValueError(
             f"the network reaches {model.reach} cells, but a wave of speed {task.max_speed:g} crosses "
-            f"{task.cells_per_step:.3g} cells in a macro step of {task.macro_step:g}; "
+            f"{task.cells_per_step:.3g} cells in a macro step of {task.macro_step:g}{frames}; "
             f"expected a reach of at least {needed}: {model.reach_remedy(needed)}"
         )

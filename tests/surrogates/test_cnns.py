@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slimwave.compression.one_way import OneWayConv
-from slimwave.surrogates import framed_cnn
+from slimwave.surrogates import framed_cnn, space_time
 from slimwave.surrogates.filters import REACH as FILTER_REACH
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
@@ -31,9 +31,11 @@ ONE_WAY = dataclasses.replace(SMALL, conv="cp", rank=3)
 NONLINEAR = dataclasses.replace(SMALL, activation="gelu")
 GATED = dataclasses.replace(SMALL, name="gated_linear")
 UNET = NetworkConfig(name="unet", width=3, depth=1, kernel_size=3, levels=3)
+SPACE_TIME = NetworkConfig(name="space_time", width=3, depth=2, kernel_size=5, frames=2)
 STACKS = {"dense": SMALL, "cp": ONE_WAY, "gated": GATED}
-LINEAR = STACKS | {"unet-none": dataclasses.replace(UNET, activation="none")}
+LINEAR = STACKS | {"unet-none": dataclasses.replace(UNET, activation="none"), "space-time": SPACE_TIME}
 ALL = LINEAR | {"gelu": NONLINEAR, "unet": UNET}
+ALL |= {"space-time-cp-gelu": dataclasses.replace(SPACE_TIME, activation="gelu", conv="cp", rank=2)}
 every = pytest.mark.parametrize("config", ALL.values(), ids=ALL)
 every_linear = pytest.mark.parametrize("config", LINEAR.values(), ids=LINEAR)
 
@@ -43,11 +45,11 @@ def network(config: NetworkConfig) -> Surrogate:
     return build_network(config, TASK).double().eval()
 
 
-def scene(batch: int, nx: int = 12, ny: int = 11) -> tuple[Tensor, Tensor, Tensor]:
+def scene(batch: int, nx: int = 12, ny: int = 11, frames: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Random states that rest on Dirichlet walls, random media, and all mixtures of walls in turn."""
     generator = torch.Generator().manual_seed(1)
     walls = SIGNS[torch.arange(batch) % len(SIGNS)].double()
-    state = torch.randn(batch, 2, nx, ny, generator=generator, dtype=torch.float64)
+    state = torch.randn(batch, 2 * frames, nx, ny, generator=generator, dtype=torch.float64)
     wave_speed = 1 + torch.rand(batch, 1, nx, ny, generator=generator, dtype=torch.float64)
     return state * wall_mask(walls, nx, ny), wave_speed, walls
 
@@ -55,8 +57,9 @@ def scene(batch: int, nx: int = 12, ny: int = 11) -> tuple[Tensor, Tensor, Tenso
 @every
 @pytest.mark.parametrize("grid", [(12, 11), (31, 5)])
 def test_any_grid_size_and_dirichlet_nodes_stay_at_rest(config: NetworkConfig, grid: tuple[int, int]) -> None:
-    state, wave_speed, walls = scene(16, *grid)
-    following = network(config)(state, wave_speed, walls)
+    model = network(config)
+    state, wave_speed, walls = scene(16, *grid, frames=model.frames)
+    following = model(state, wave_speed, walls)
     assert following.shape == state.shape
     assert torch.equal(following * (1 - wall_mask(walls, *grid)), torch.zeros_like(following))
     assert not torch.equal(following, state)
@@ -65,7 +68,7 @@ def test_any_grid_size_and_dirichlet_nodes_stay_at_rest(config: NetworkConfig, g
 @every_linear
 def test_superposition_without_activation(config: NetworkConfig) -> None:
     model = network(config)
-    state, wave_speed, walls = scene(16)
+    state, wave_speed, walls = scene(16, frames=model.frames)
     other = state.roll(1, dims=0) * wall_mask(walls, 12, 11)
     context = model.encode(wave_speed, walls)
     combined = model.step(2 * state - 3 * other, context)
@@ -85,9 +88,9 @@ def test_homogeneity_with_gelu() -> None:
 
 @every
 def test_a_state_at_rest_stays_at_rest(config: NetworkConfig) -> None:
-    _, wave_speed, walls = scene(4)
-    rest = torch.zeros(4, 2, 12, 11, dtype=torch.float64)
-    assert network(config)(rest, wave_speed, walls).abs().max() < 1e-100
+    model = network(config)
+    state, wave_speed, walls = scene(4, frames=model.frames)
+    assert model(torch.zeros_like(state), wave_speed, walls).abs().max() < 1e-100
 
 
 @every
@@ -100,9 +103,10 @@ def test_a_wall_equals_the_mirrored_half_of_a_larger_domain(
     The size by which a nonlinear network divides its input is held, for the wall's nodes count once here and
     the others twice.
     """
-    monkeypatch.setattr(framed_cnn, "relative_scale", lambda state, _: state.new_ones(1))
+    for module in (framed_cnn, space_time):
+        monkeypatch.setattr(module, "relative_scale", lambda state, _: state.new_ones(1))
     model = network(config)
-    state, wave_speed, _ = scene(1, 13, 11)
+    state, wave_speed, _ = scene(1, 13, 11, frames=model.frames)
     walls = torch.tensor([[sign, -1.0, 1.0, -1.0]], dtype=torch.float64)
     state = state * wall_mask(walls, 13, 11)
     unfolded = torch.cat([sign * state[:, :, 1:].flip(2), state], dim=2)
@@ -121,7 +125,7 @@ def test_a_mirrored_network_steps_a_mirrored_scene(config: NetworkConfig) -> Non
         for weight in mirrored.parameters():
             if weight.ndim >= 4:
                 weight.copy_(weight.flip(-2))
-    state, wave_speed, walls = scene(16, 12, 10)
+    state, wave_speed, walls = scene(16, 12, 10, frames=model.frames)
     expected = model(state, wave_speed, walls).flip(-2)
     found = mirrored(state.flip(-2), wave_speed.flip(-2), walls[:, [1, 0, 2, 3]])
     assert torch.allclose(found, expected, atol=1e-12)
@@ -144,7 +148,7 @@ def test_one_way_network_equals_the_dense_network_of_its_composed_kernels() -> N
 @every
 def test_a_batch_is_its_samples_one_by_one(config: NetworkConfig) -> None:
     model = network(config)
-    state, wave_speed, walls = scene(16)
+    state, wave_speed, walls = scene(16, frames=model.frames)
     together = model(state, wave_speed, walls)
     for n in range(16):
         alone = model(state[n : n + 1], wave_speed[n : n + 1], walls[n : n + 1])
@@ -169,8 +173,9 @@ def test_a_wave_that_the_grid_cannot_carry_is_gone_after_one_step(config: Networ
     _, wave_speed, _ = scene(1)
     walls = torch.ones(1, 4, dtype=torch.float64)
     crests = torch.ones(12, 11, dtype=torch.float64) * (-1.0) ** torch.arange(12)[:, None]
-    state = torch.stack([crests, -2 * crests])[None]
-    assert network(config)(state, wave_speed, walls).abs().max() < 1e-6
+    model = network(config)
+    state = torch.stack([crests, -2 * crests])[None].repeat(1, model.frames, 1, 1)
+    assert model(state, wave_speed, walls).abs().max() < 1e-6
 
 
 def test_a_reach_shorter_than_the_wave_s_way_is_refused_with_the_number_that_would_do() -> None:

@@ -33,8 +33,17 @@ SMALL = NetworkConfig(width=4, depth=2, kernel_size=3)
         ({"name": "unet"}, 1.0),
         ({"name": "leapfrog", "width": 1, "depth": None, "substeps": 2}, 0.0),
         ({"name": "leapfrog", "width": 2, "across": 3, "conv": "cp", "time_order": 2}, 1.0),
+        ({"name": "space_time", "frames": 2, "kernel_size": 5, "conv": "cp"}, 0.0),
     ],
-    ids=["dense", "cp-gelu", "gated-absorbing", "unet", "leapfrog-absorbing", "leapfrog-cp"],
+    ids=[
+        "dense",
+        "cp-gelu",
+        "gated-absorbing",
+        "unet",
+        "leapfrog-absorbing",
+        "leapfrog-cp",
+        "space-time-absorbing",
+    ],
 )
 def test_onnx_runtime_steps_like_eager_pytorch(changes: dict[str, Any], right: float) -> None:
     """On a batch of two media with different walls."""
