@@ -121,7 +121,7 @@ def waiting(root: Path, size: Size) -> Row:
     """Train the demo's one-way network on batches from two worker processes."""
     windows = WaveWindows(root, "train")
     network = NetworkConfig(width=24, depth=4, conv="cp", rank=16)
-    model = build_network(network, WaveTask.of_dataset(windows.info))
+    model = build_network(network, WaveTask.of_windows(windows))
     optimizer = torch.optim.AdamW(model.parameters())
     loader = DataLoader(windows, batch_size=8, shuffle=True, num_workers=2, multiprocessing_context="spawn")
     batches, waited = iter(loader), 0.0

@@ -5,7 +5,7 @@
 torch.Size([4, 101, 64, 64])
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,17 @@ class Trajectories:
     x: Tensor
     y: Tensor
     damping: Tensor | None = None
+
+    def at(self, snapshots: range) -> "Trajectories":
+        """Return the trajectories at some of their snapshots."""
+        kept = slice(snapshots.start, snapshots.stop, snapshots.step)
+        return replace(
+            self,
+            u=self.u[:, kept],
+            v=self.v[:, kept],
+            energy=self.energy[:, kept],
+            times=self.times[kept],
+        )
 
 
 def load_trajectories(

@@ -4,6 +4,7 @@ In an isotropic medium the equation does not change under the eight symmetries o
 medium and the walls are moved with the field, nor under a change of sign.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,8 @@ class Windows(NamedTuple):
 
     Attributes
     ----------
-    state: (batch, 2, nx, ny)
+    state: (batch, 2 · frames, nx, ny)
+        u and v of every known snapshot in turn.
     targets: (batch, horizon, 2, nx, ny)
     wave_speed: (batch, 1, nx, ny)
     walls: (batch, 4)
@@ -27,6 +29,15 @@ class Windows(NamedTuple):
     targets: Tensor
     wave_speed: Tensor
     walls: Tensor
+
+    @classmethod
+    def collated(cls, items: Mapping[str, Tensor], horizon: int) -> "Windows":
+        """Batch of the windows that ``WaveWindows`` hands out, with the first ``horizon`` targets."""
+        known = items["state"][:, None]
+        if "past" in items:
+            known = torch.cat([items["past"], known], dim=1)
+        targets = items["targets"][:, :horizon]
+        return cls(known.flatten(1, 2), targets, items["wave_speed"], items["walls"])
 
 
 def transform(windows: Windows, *, flip_x: bool, flip_y: bool, transpose: bool, negate: bool) -> Windows:

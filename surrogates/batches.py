@@ -6,6 +6,7 @@ of a step is shared between processes so that together they take what one proces
 """
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.utils.data import default_collate
 from slimwave.data.sampler import ResumableSampler
 from slimwave.data.windows import WaveWindows
 from slimwave.surrogates.augmentation import Windows, random_symmetry
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.schedules import generator_of
 from slimwave.surrogates.surrogate import relative_scale
 from slimwave.surrogates.training_settings import FitConfig
@@ -21,6 +23,19 @@ from slimwave.surrogates.walls import wall_mask
 
 NOISE = 1
 """Sets the random numbers of a sample's noise apart from those of a step's symmetry."""
+
+
+def training_windows(data: Path, network: NetworkConfig, fit: FitConfig, *, stride: int = 1) -> WaveWindows:
+    """Windows of the training split with all that a network reads and is unrolled to.
+
+    Parameters
+    ----------
+    stride
+        Snapshots in one macro step.
+    """
+    block = network.shape().block
+    horizon = block * max(fit.unroll)
+    return WaveWindows(data, "train", horizon=horizon, history=block, stride=stride, in_memory=fit.in_memory)
 
 
 class Batches:
@@ -44,7 +59,7 @@ class Batches:
         self, windows: WaveWindows, fit: FitConfig, scale: Tensor, *, seed: int, rank: int, processes: int
     ) -> None:
         self.windows, self.fit, self.seed, self.rank = windows, fit, seed, rank
-        self.scale = scale.cpu()
+        self.scale = scale.cpu().repeat(1, windows.history, 1, 1)
         self.size = fit.batch_size * processes
         self._sampler = ResumableSampler(len(windows), seed=seed)
         self._order: tuple[int, list[int]] = (-1, [])
@@ -60,7 +75,7 @@ class Batches:
         first = step * self.size + self.rank * self.fit.batch_size
         numbers = range(first, first + self.fit.batch_size)
         items = default_collate([self.windows[self._window(number)] for number in numbers])
-        batch = Windows(items["state"], items["targets"][:, :horizon], items["wave_speed"], items["walls"])
+        batch = Windows.collated(items, horizon)
         if self.fit.augment:
             generator = generator_of(self.seed, step)
             batch = random_symmetry(batch, generator, square_cells=self._square_cells)

@@ -5,14 +5,18 @@
 0.059
 
 Errors are those of u against the dataset's finite-element solution, rolled out from the first snapshot of
-every trajectory: the relative L2 error in the table, and beside it all that
-:mod:`slimwave.surrogates.scores` names. A speed only means something beside the solver that reaches the same
-error, so the coarser finite-element solutions stand in the same table.
+every trajectory, or from the first up to which every model knows as many as it reads: the relative L2 error
+in the table, and beside it all that :mod:`slimwave.surrogates.scores` names. Models with macro steps of
+several snapshots are judged, and their costs counted, at common multiples of them. A speed only means
+something beside the solver that reaches the same error, so the coarser finite-element solutions stand in the
+same table.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +168,11 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
     """
     info = dataset_info(config.data)
     competitors = _competitors(config, info)
-    data = {split: _trajectories(config, split) for split in _judged_splits(config, info)}
-    first = next(iter(data))
+    origin, stride = _origin_and_stride(competitors)
+    whole = {s: _trajectories(config, s, origin, stride) for s in _judged_splits(config, info)}
+    at = {split: _judged_snapshots(data, origin, stride, split) for split, data in whole.items()}
+    data = {split: whole[split].at(at[split]) for split in whole}
+    first = next(iter(whole))
     folder = RunFolder.prepare(
         config.output,
         command="compare",
@@ -175,14 +182,23 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
     )
     (folder.path / LOG).unlink(missing_ok=True)
     sample = _sample(first, data[first], config.seed)
-    judged = _judge(competitors, data, info, sample, progress=progress)
-    timed = _time(competitors, data[first], config)
+    forecast_by = {
+        (split, one.name): partial(one.forecast, split, whole[split], at[split])
+        for split in whole
+        for one in competitors
+    }
+    judged = _judge(forecast_by, data, info, sample, progress=progress)
+    timed = _time(competitors, whole[first], config)
+    macro_step = stride * info.macro_step
     steps: dict[str, list[int]] = {s: reported_steps(data[s].u.shape[1] - 1) for s in data}
     comparison = Comparison(
         folder=folder.path,
-        rows=[_scored(one.row(timed[one.name]), judged, steps, config, info) for one in competitors],
+        rows=[
+            _scored(one.row(timed[one.name], stride), judged, steps, config.threshold, macro_step)
+            for one in competitors
+        ],
         steps=steps,
-        macro_step=info.macro_step,
+        macro_step=macro_step,
         threshold=config.threshold,
         trajectories={split: len(data[split].u) for split in data},
         judged={s: {n: _arrays(metrics) for n, metrics in named.items()} for s, named in judged.items()},
@@ -200,8 +216,8 @@ def _competitors(config: CompareConfig, info: DatasetInfo) -> list[Competitor]:
     for name, path in config.models.items():
         model = load_model(path)
         source = f"the dataset {config.data}, for --models {name!r},"
-        model.task.require_dataset(info, source)
-        models.append(ModelCompetitor(name, model, Path(path), device))
+        stride = model.task.snapshots_per_step(info, source)
+        models.append(ModelCompetitor(name, model, Path(path), device, stride))
     return [*models, Persistence(), *(CoarseSolver(info, count) for count in config.coarse_elements)]
 
 
@@ -224,13 +240,30 @@ def _judged_splits(config: CompareConfig, info: DatasetInfo) -> tuple[Split, ...
     return judged
 
 
-def _trajectories(config: CompareConfig, split: Split) -> Trajectories:
-    snapshots = None if config.steps is None else config.steps + 1
+def _origin_and_stride(competitors: Sequence[Competitor]) -> tuple[int, int]:
+    """Snapshot from which all can forecast, and snapshots in a common macro step."""
+    models = [one for one in competitors if isinstance(one, ModelCompetitor)]
+    return max(model.known for model in models), math.lcm(*(model.stride for model in models))
+
+
+def _judged_snapshots(data: Trajectories, origin: int, stride: int, split: Split) -> range:
+    judged = range(origin, data.u.shape[1], stride)
+    if len(judged) < 2:
+        raise ValueError(
+            f"--models: a macro step of {stride} snapshots after the {origin + 1} that the models read needs "
+            f"{origin + stride + 1}, but trajectories of {split} have {data.u.shape[1]}; "
+            f"generate more with --splits.{split}.snapshots"
+        )
+    return judged
+
+
+def _trajectories(config: CompareConfig, split: Split, origin: int, stride: int) -> Trajectories:
+    snapshots = None if config.steps is None else origin + config.steps * stride + 1
     return load_trajectories(config.data, split, limit=config.trajectories, snapshots=snapshots)
 
 
 def _judge(
-    competitors: Sequence[Competitor],
+    forecast_by: Mapping[tuple[Split, str], Callable[[], Tensor]],
     data: dict[Split, Trajectories],
     info: DatasetInfo,
     sample: Sample,
@@ -239,13 +272,12 @@ def _judge(
 ) -> Judged:
     """Let every competitor forecast every split, one at a time; keep its errors and the sample's field."""
     judged: Judged = {split: {} for split in data}
-    turns = [(split, one) for split in data for one in competitors]
-    with progress_bar(len(turns), "compare", "part", shown=progress) as bar:
-        for split, one in turns:
-            forecast = one.forecast(split, data[split])
-            judged[split][one.name] = _metrics(forecast, data[split], info)
+    with progress_bar(len(forecast_by), "compare", "part", shown=progress) as bar:
+        for (split, name), forecast_of in forecast_by.items():
+            forecast = forecast_of()
+            judged[split][name] = _metrics(forecast, data[split], info)
             if split == sample.split:
-                sample.forecasts[one.name] = forecast[sample.trajectory, :, 0].numpy()
+                sample.forecasts[name] = forecast[sample.trajectory, :, 0].numpy()
             bar.update()
     return judged
 
@@ -267,8 +299,8 @@ def _arrays(metrics: StepErrors) -> dict[str, Array]:
 def _time(
     competitors: Sequence[Competitor], data: Trajectories, config: CompareConfig
 ) -> dict[str, dict[str, Latency]]:
-    """Time one macro step of every competitor in every runtime, interleaved in one run."""
-    steps = {(one.name, key): step for one in competitors for key, step in one.steps_to_time(data).items()}
+    """Time one call of every competitor in every runtime, interleaved in one run."""
+    steps = {(one.name, key): call for one in competitors for key, call in one.calls_to_time(data).items()}
     timed: dict[str, dict[str, Latency]] = {one.name: {} for one in competitors}
     for (name, runtime), latency in measure_latency(steps, config.latency_steps, config.seed).items():
         timed[name][runtime] = latency
@@ -276,7 +308,7 @@ def _time(
 
 
 def _scored(
-    row: Row, judged: Judged, steps: Mapping[str, list[int]], config: CompareConfig, info: DatasetInfo
+    row: Row, judged: Judged, steps: Mapping[str, list[int]], threshold: float, macro_step: float
 ) -> Row:
     """Add the errors to a row."""
     metrics: dict[str, StepErrors] = {split: named[row.name] for split, named in judged.items()}
@@ -285,9 +317,7 @@ def _scored(
         row,
         errors={s: {str(n): scores[s]["relative_l2"][str(n)] for n in steps[s]} for s in scores},
         scores=scores,
-        valid_time={
-            s: median_valid_time(values, info.macro_step, config.threshold) for s, values in metrics.items()
-        },
+        valid_time={s: median_valid_time(values, macro_step, threshold) for s, values in metrics.items()},
     )
 
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from slimwave.data.scenarios import Split, draw_scenario
 from slimwave.data.solving import solve_scenario
 from slimwave.data.windows import DatasetInfo, Trajectories
 from slimwave.surrogates.checkpoints import WEIGHTS
-from slimwave.surrogates.counting import count_nonzero_macs
+from slimwave.surrogates.counting import count_nonzero_macs, count_parameters_by_use
 from slimwave.surrogates.pruning import SPARSE
 from slimwave.surrogates.rollout import states
 from slimwave.surrogates.runtimes import (
@@ -50,6 +51,8 @@ class Row:
         ``"model"``, ``"persistence"`` or ``"finite elements"``.
     parameters, nonzeros
         Parameters of a model and those that are not zero.
+    step_parameters
+        Parameters that a macro step uses; the others encode the medium once.
     bytes
         Size of the model's file; of the sparse file if there is one.
     macs, nonzero_macs
@@ -72,6 +75,7 @@ class Row:
     kind: str
     parameters: int | None = None
     nonzeros: int | None = None
+    step_parameters: int | None = None
     bytes: int | None = None
     macs: int | None = None
     nonzero_macs: int | None = None
@@ -95,21 +99,31 @@ class Competitor(ABC):
         self.name = name
 
     @abstractmethod
-    def forecast(self, split: Split, data: Trajectories) -> Tensor:
-        """Forecast the trajectories of a split from their first snapshots.
+    def forecast(self, split: Split, data: Trajectories, judged: range) -> Tensor:
+        """Forecast the trajectories of a split.
+
+        Parameters
+        ----------
+        split, data
+            The split, and its trajectories with every snapshot.
+        judged
+            Snapshots at which all competitors are judged; the first is where their forecasts start.
 
         Returns
         -------
-        Tensor: (trajectories, snapshots, 2, nx, ny)
-            u and v at the times of ``data``, the start first.
+        Tensor: (trajectories, len(judged), 2, nx, ny)
+            u and v, the start first.
         """
 
     @abstractmethod
-    def row(self, timed: dict[str, Latency]) -> Row:
-        """Return the costs; ``timed`` holds what :meth:`steps_to_time` was measured to take."""
+    def row(self, timed: dict[str, Latency], snapshots: int) -> Row:
+        """Return the costs of a macro step of ``snapshots`` snapshots.
 
-    def steps_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
-        """Runtime → function that does one macro step, to be timed beside all other competitors."""
+        ``timed`` holds what each call of :meth:`calls_to_time` was measured to take.
+        """
+
+    def calls_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
+        """Runtime → function that calls the competitor once, to be timed beside all others."""
         del data
         return {}
 
@@ -127,30 +141,45 @@ class ModelCompetitor(Competitor):
         Its run folder.
     device
         Where to roll out; it is always timed on the CPU.
+    stride
+        Snapshots of the dataset in one macro step of the model.
     """
 
     ENCODE = "encode"
 
-    def __init__(self, name: str, model: Surrogate, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, name: str, model: Surrogate, folder: Path, device: torch.device, stride: int = 1
+    ) -> None:
         super().__init__(name)
-        self.model, self.folder, self.device = model, folder, device
+        self.model, self.folder, self.device, self.stride = model, folder, device, stride
         self.grid: tuple[int, int] | None = None
 
-    def forecast(self, split: Split, data: Trajectories) -> Tensor:
+    @property
+    def known(self) -> int:
+        """Snapshots that the model reads before the one that its forecast starts from."""
+        return (self.model.frames - 1) * self.stride
+
+    def forecast(self, split: Split, data: Trajectories, judged: range) -> Tensor:
         """Roll out all trajectories as one batch."""
         del split
         model = self.model.to(self.device)
-        start = torch.stack([data.u[:, 0], data.v[:, 0]], dim=1)
+        start = torch.stack([data.u[:, judged.start], data.v[:, judged.start]], dim=1)
         medium = data.c[:, None].to(self.device), data.walls.to(self.device)
-        forecast = states(model, start.to(self.device), *medium)
-        following = [next(forecast).cpu() for _ in range(data.u.shape[1] - 1)]
+        forecast = states(model, self._state(data, judged.start).to(self.device), *medium)
+        between = judged.step // self.stride - 1
+        following = [next(islice(forecast, between, None)).cpu() for _ in judged[1:]]
         self.model.to("cpu")
         return torch.stack([start, *following], dim=1)
 
-    def steps_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
-        """One step in each runtime that serves this model; and the encoding of the medium."""
+    def _state(self, data: Trajectories, start: int) -> Tensor:
+        """Join the snapshots that the model reads up to ``start``."""
+        known = slice(start - self.known, start + 1, self.stride)
+        return self.model.join(torch.stack([data.u[:, known], data.v[:, known]], dim=2))
+
+    def calls_to_time(self, data: Trajectories) -> dict[str, Callable[[], object]]:
+        """One call in each runtime that serves this model; and the encoding of the medium."""
         medium = data.c[:1, None], data.walls[:1]
-        state = torch.stack([data.u[:1, 0], data.v[:1, 0]], dim=1)
+        state = self._state(data, self.known)[:1]
         self.grid = (data.u.shape[-2], data.u.shape[-1])
         steps: dict[str, Callable[[], object]] = {
             self.ENCODE: partial(EagerRuntime, self.model, *medium),
@@ -162,23 +191,28 @@ class ModelCompetitor(Competitor):
             steps["onnx"] = partial(OnnxRuntime(self.model, *medium), state)
         return steps
 
-    def row(self, timed: dict[str, Latency]) -> Row:
+    def row(self, timed: dict[str, Latency], snapshots: int) -> Row:
         """Size of the model and cost of one macro step."""
         assert self.grid is not None
+        calls = snapshots / (self.stride * self.model.frames)
         with torch.no_grad():
             context = self.model.encode(torch.ones(1, 1, *self.grid), torch.ones(1, 4))
-        step, inputs = StepModule(self.model, context), (torch.zeros(1, 2, *self.grid), *context)
+        step, inputs = StepModule(self.model, context), (self._zeros(self.grid), *context)
         return Row(
             name=self.name,
             kind="model",
             parameters=count_parameters(self.model),
             nonzeros=count_nonzeros(self.model),
+            step_parameters=count_parameters_by_use(self.model, *self.grid).per_step,
             bytes=self._size_on_disk(),
-            macs=count_macs(step, *inputs),
-            nonzero_macs=count_nonzero_macs(step, *inputs),
-            latency={runtime: time for runtime, time in timed.items() if runtime != self.ENCODE},
+            macs=round(calls * count_macs(step, *inputs)),
+            nonzero_macs=round(calls * count_nonzero_macs(step, *inputs)),
+            latency={runtime: time.times(calls) for runtime, time in timed.items() if runtime != self.ENCODE},
             setup_ms=timed[self.ENCODE].cpu_median,
         )
+
+    def _zeros(self, grid: tuple[int, int]) -> Tensor:
+        return torch.zeros(1, 2 * self.model.frames, *grid)
 
     def _size_on_disk(self) -> int:
         sparse = self.folder / SPARSE
@@ -191,14 +225,15 @@ class Persistence(Competitor):
     def __init__(self) -> None:
         super().__init__(PERSISTENCE)
 
-    def forecast(self, split: Split, data: Trajectories) -> Tensor:
+    def forecast(self, split: Split, data: Trajectories, judged: range) -> Tensor:
         """Repeat the first snapshot."""
         del split
-        return torch.stack([data.u[:, :1], data.v[:, :1]], dim=2).expand(-1, data.u.shape[1], -1, -1, -1)
+        first = torch.stack([data.u[:, judged.start], data.v[:, judged.start]], dim=1)
+        return first[:, None].expand(-1, len(judged), -1, -1, -1)
 
-    def row(self, timed: dict[str, Latency]) -> Row:
+    def row(self, timed: dict[str, Latency], snapshots: int) -> Row:
         """Nothing but the name: persistence costs nothing."""
-        del timed
+        del timed, snapshots
         return Row(name=self.name, kind=PERSISTENCE)
 
 
@@ -227,10 +262,11 @@ class CoarseSolver(Competitor):
         self.setup_seconds: list[float] = []
         self.step_seconds: list[float] = []
 
-    def forecast(self, split: Split, data: Trajectories) -> Tensor:
-        """Solve the same scenarios, and keep the solver's own process times."""
+    def forecast(self, split: Split, data: Trajectories, judged: range) -> Tensor:
+        """Solve the same scenarios from their beginning, and keep the solver's own process times."""
         trajectories, snapshots = data.u.shape[:2]
-        return torch.stack([self._solve(split, index, snapshots) for index in range(trajectories)])
+        solved = [self._solve(split, index, snapshots)[list(judged)] for index in range(trajectories)]
+        return torch.stack(solved)
 
     def _solve(self, split: Split, index: int, snapshots: int) -> Tensor:
         config = self.info.config
@@ -240,12 +276,12 @@ class CoarseSolver(Competitor):
         self.step_seconds.append(solved.solve_cpu_seconds / (snapshots - 1))
         return torch.stack([torch.from_numpy(solved.u), torch.from_numpy(solved.v)], dim=1)
 
-    def row(self, timed: dict[str, Latency]) -> Row:
+    def row(self, timed: dict[str, Latency], snapshots: int) -> Row:
         """Process times of all trajectories solved so far; the first, which may compile, is one of many."""
         del timed
         return Row(
             name=self.name,
             kind="finite elements",
-            latency={"solver": summarise_latency(self.step_seconds, self.step_seconds)},
+            latency={"solver": summarise_latency(self.step_seconds, self.step_seconds).times(snapshots)},
             setup_ms=1e3 * float(np.median(self.setup_seconds)),
         )

@@ -59,7 +59,7 @@ class Fitter:
     model
         The model, on its device.
     windows
-        Training windows with a horizon of at least ``max(fit.unroll)``.
+        Training windows, see :func:`slimwave.surrogates.batches.training_windows`.
     fit
         Settings of the fit.
     seed
@@ -167,7 +167,7 @@ class Fitter:
     def step(self) -> Tensor:
         """Take one optimiser step; return its terms of the loss, and the gradient's norm, on the device."""
         number = self.position.step
-        batch = self.batches.draw(number, unrolled_steps(self.fit, number))
+        batch = self.batches.draw(number, unrolled_steps(self.fit, number) * self.model.frames)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.fit, number)
         self.model.train()

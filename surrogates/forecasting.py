@@ -136,11 +136,7 @@ def rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
     """
     device = resolve_device(config.device)
     model = load_model(config.model)
-    start = (
-        dataset_start(config, model.task)
-        if config.initial is None
-        else user_start(config, model.task, model.reach)
-    )
+    start = dataset_start(config, model) if config.initial is None else user_start(config, model)
     steps = config.steps or len(start.reference)
     if steps < 1:
         raise ValueError(f"--start {config.start} is the last snapshot, nothing follows it; set --steps")
@@ -154,41 +150,46 @@ def rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
     (folder.path / LOG).unlink(missing_ok=True)
     with cpu_threads(config.threads):
         runtime = _runtime(config, model, start, device)
-        forecast, latency = timed_rollout(runtime, start.state.to(device), steps, progress=progress)
+        forecast, latency = timed_rollout(
+            runtime, start.state.to(device), steps, frames=model.frames, progress=progress
+        )
     result = _judge(config, model, start, forecast, latency, folder.path)
     _keep(result, folder)
     return result
 
 
 def timed_rollout(
-    runtime: Runtime, state: Tensor, steps: int, *, progress: bool = False
+    runtime: Runtime, state: Tensor, steps: int, *, frames: int = 1, progress: bool = False
 ) -> tuple[Tensor, Latency]:
     """Forecast one trajectory and time every macro step.
 
     Parameters
     ----------
-    state: (1, 2, nx, ny)
+    state: (1, 2 · frames, nx, ny)
+    frames
+        Macro steps that one call of the runtime advances.
 
     Returns
     -------
     forecast: (steps + 1, 2, nx, ny)
         On the CPU, the start first.
     latency
-        Over all steps, after one untimed step to warm up.
+        Of a macro step, over all calls, after one untimed call to warm up.
     """
     runtime(state)
-    states, wall, cpu = [state.cpu()], [], []
-    with progress_bar(steps, "rollout", "step", shown=progress) as bar:
-        for _ in range(steps):
+    states, wall, cpu = [state[:, -2:].cpu()], [], []
+    calls = -(-steps // frames)
+    with progress_bar(calls, "rollout", "step", shown=progress) as bar:
+        for _ in range(calls):
             _synchronise(state.device)
             wall_start, cpu_start = time.perf_counter(), time.process_time()
             state = runtime(state)
             _synchronise(state.device)
-            wall.append(time.perf_counter() - wall_start)
-            cpu.append(time.process_time() - cpu_start)
-            states.append(state.cpu())
+            wall.append((time.perf_counter() - wall_start) / frames)
+            cpu.append((time.process_time() - cpu_start) / frames)
+            states.append(state.cpu().reshape(frames, 2, *state.shape[-2:]))
             bar.update()
-    return torch.cat(states), summarise_latency(wall, cpu)
+    return torch.cat(states)[: steps + 1], summarise_latency(wall, cpu)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -213,7 +214,7 @@ def _judge(
     compared = forecast[1 : len(reference) + 1]
     errors = relative_l2(compared, reference)
     of_u = step_errors(compared[:, 0], reference[:, 0], start.walls[0], model.task.spacing)
-    complete = torch.cat([start.state, reference])
+    complete = torch.cat([start.state[:, -2:], reference])
     task = model.task
     wave_speed = start.wave_speed[0, 0]
     dx, dy = task.spacing

@@ -37,6 +37,11 @@ class NetworkShape:
     conv: FormatName = "dense"
     rank: Rank | None = None
 
+    @property
+    def block(self) -> int:
+        """Snapshots that a state holds, and macro steps that one call advances."""
+        return 1
+
     def __post_init__(self) -> None:
         require_count("network.width", self.width, MOST_CHANNELS)
         require_one_of("network.conv", self.conv, FORMATS)
@@ -178,6 +183,11 @@ class SpaceTimeShape(ResidualShape):
     width: int = 12
     depth: int = 6
     frames: int = 4
+
+    @property
+    def block(self) -> int:
+        """Frames of a block."""
+        return self.frames
 
     def __post_init__(self) -> None:
         super().__post_init__()

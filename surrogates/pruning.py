@@ -32,7 +32,8 @@ from slimwave.compression.stopping import (
     stop_reason,
 )
 from slimwave.data.run_folders import RunFolder
-from slimwave.data.windows import WaveWindows, dataset_info
+from slimwave.data.windows import dataset_info
+from slimwave.surrogates.batches import training_windows
 from slimwave.surrogates.checkpoints import (
     CheckpointError,
     load_model,
@@ -106,7 +107,7 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     device = resolve_device(config.device)
     model = load_model(config.model).to(device)
     info = dataset_info(config.data)
-    model.task.require_dataset(info, f"the dataset {config.data}")
+    stride = model.task.snapshots_per_step(info, f"the dataset {config.data}")
     rewind_to = _rewind_weights(config, model)
     pruner = _pruner(config, model)
     folder = RunFolder.prepare(
@@ -118,7 +119,7 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     )
     (folder.path / ROUNDS).mkdir(exist_ok=True)
     with cpu_threads(config.threads):
-        return _Job(config, model, pruner, folder, rewind_to, progress=progress).run()
+        return _Job(config, model, pruner, folder, rewind_to, stride=stride, progress=progress).run()
 
 
 def _rewind_weights(config: PruneConfig, model: Surrogate) -> dict[str, Tensor] | None:
@@ -175,6 +176,7 @@ class _Job:
         folder: RunFolder,
         rewind_to: Mapping[str, Tensor] | None,
         *,
+        stride: int,
         progress: bool,
     ) -> None:
         self.config = config
@@ -184,8 +186,10 @@ class _Job:
         self.progress = progress
         self.pruner = pruner
         self.rules = _stop_rules(config)
-        self.windows = WaveWindows(config.data, "train", horizon=max(config.fit.unroll), in_memory=True)
-        self.validator = RolloutValidator(config.data, config.validation, model.scale.device)
+        self.windows = training_windows(config.data, model.config, config.fit, stride=stride)
+        self.validator = RolloutValidator(
+            config.data, config.validation, model.scale.device, frames=model.frames, stride=stride
+        )
         self.records: list[RoundRecord] = []
 
     def run(self) -> PruneResult:

@@ -15,11 +15,11 @@ from slimwave.surrogates.surrogate import Surrogate
 
 @torch.no_grad()
 def states(model: Surrogate, state: Tensor, wave_speed: Tensor, walls: Tensor) -> Iterator[Tensor]:
-    """Yield the states after 1, 2, … macro steps without end; the medium is encoded once."""
+    """Yield the snapshots after 1, 2, … macro steps without end; the medium is encoded once."""
     context = model.encode(wave_speed, walls)
     while True:
         state = model.step(state, context)
-        yield state
+        yield from model.split(state).unbind(1)
 
 
 def rollout(model: Surrogate, state: Tensor, wave_speed: Tensor, walls: Tensor, steps: int) -> Tensor:
@@ -29,8 +29,8 @@ def rollout(model: Surrogate, state: Tensor, wave_speed: Tensor, walls: Tensor, 
     ----------
     model
         Any surrogate; the tensors must be on its device.
-    state: (batch, 2, nx, ny)
-        u and v = ∂u/∂t at the start.
+    state: (batch, 2 · frames, nx, ny)
+        u and v = ∂u/∂t at the start, of as many snapshots as the model's states hold.
     wave_speed: (batch, 1, nx, ny)
     walls: (batch, 4)
     steps
@@ -39,7 +39,7 @@ def rollout(model: Surrogate, state: Tensor, wave_speed: Tensor, walls: Tensor, 
     Returns
     -------
     Tensor: (batch, steps, 2, nx, ny)
-        States after macro steps 1 … ``steps``.
+        u and v after macro steps 1 … ``steps``.
     """
     forecast = states(model, state, wave_speed, walls)
     return torch.stack([next(forecast) for _ in range(steps)], dim=1)

@@ -217,6 +217,10 @@ class Latency:
     cpu_median: float
     calls: int
 
+    def times(self, factor: float) -> "Latency":
+        """Time of ``factor`` calls."""
+        return Latency(factor * self.median, factor * self.p95, factor * self.cpu_median, self.calls)
+
 
 def summarise_latency(wall: list[float], cpu: list[float]) -> Latency:
     """Median and 95th percentile of times given in seconds."""

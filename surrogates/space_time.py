@@ -70,11 +70,6 @@ class SpaceTimeCNN(FramedCNN):
             nn.init.normal_(layer.weight, std=layer.in_channels**-0.5)
 
     @property
-    def frames(self) -> int:
-        """Frames of a block, and macro steps that one call advances."""
-        return self.shape.frames
-
-    @property
     def reach(self) -> int:
         """Cells to each side that the learned convolutions of one call read."""
         return self.shape.depth * (self.shape.kernel_size // 2)

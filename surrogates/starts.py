@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slimwave.data.windows import dataset_info, load_trajectories
 from slimwave.surrogates.rollout_settings import RolloutConfig
-from slimwave.surrogates.task import WaveTask
+from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.walls import SIDES, wall_codes, wall_mask
 
 REST = 1e-3
@@ -26,7 +26,8 @@ class Start:
 
     Attributes
     ----------
-    state: (1, 2, nx, ny)
+    state: (1, 2 · frames, nx, ny)
+        u and v of as many snapshots as the model's states hold; the forecast starts from the last of them.
     wave_speed: (1, 1, nx, ny)
     walls: (1, 4)
     reference: (m, 2, nx, ny)
@@ -39,8 +40,8 @@ class Start:
     reference: Tensor
 
 
-def dataset_start(config: RolloutConfig, task: WaveTask) -> Start:
-    """Take a snapshot of a dataset trajectory.
+def dataset_start(config: RolloutConfig, model: Surrogate) -> Start:
+    """Take a snapshot of a dataset trajectory, or a block of them that begins there.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def dataset_start(config: RolloutConfig, task: WaveTask) -> Start:
         If the dataset is not one the model was made for, or there is no such trajectory or snapshot.
     """
     info = dataset_info(config.data)
-    task.require_dataset(info, f"the dataset {config.data}")
+    stride = model.task.snapshots_per_step(info, f"the dataset {config.data}")
     if config.split not in info.splits:
         raise ValueError(
             f"--split: {config.data} has the splits {', '.join(info.splits)}, got {config.split}; choose one"
@@ -58,13 +59,15 @@ def dataset_start(config: RolloutConfig, task: WaveTask) -> Start:
     if trajectory is None:
         trajectory = int(np.random.default_rng(config.seed).integers(split.trajectories))
     _require_below("trajectory", trajectory, split.trajectories, f"trajectories in {config.split}")
-    _require_below("start", config.start, split.snapshots, f"snapshots in {config.split}")
+    last = config.start + (model.frames - 1) * stride
+    _require_below("start", last, split.snapshots, f"snapshots in {config.split}")
     data = load_trajectories(config.data, config.split, limit=trajectory + 1)
-    states = torch.stack([data.u[-1], data.v[-1]], dim=1)[config.start :]
-    return Start(states[:1], data.c[-1:, None], data.walls[-1:], states[1:])
+    states = torch.stack([data.u[-1], data.v[-1]], dim=1)[config.start :: stride]
+    known = model.join(states[None, : model.frames])
+    return Start(known, data.c[-1:, None], data.walls[-1:], states[model.frames :])
 
 
-def user_start(config: RolloutConfig, task: WaveTask, reach: int) -> Start:
+def user_start(config: RolloutConfig, model: Surrogate) -> Start:
     """Read the user's initial field, wave speed and walls.
 
     Raises
@@ -76,26 +79,31 @@ def user_start(config: RolloutConfig, task: WaveTask, reach: int) -> Start:
         for the model's reach.
     """
     assert config.initial is not None
-    state = _initial_state(_array("initial", config.initial))
+    snapshots = _initial_snapshots(_array("initial", config.initial), model.frames)
+    state = model.join(snapshots[None])
     wave_speed = _wave_speed(config.wave_speed, state.shape[-2:])
     walls = wall_codes(asdict(config.walls))[None]
-    _require_rest_at_walls(state, walls)
-    _require_reach(float(wave_speed.max()), task, reach)
-    return Start(state, wave_speed, walls, state.new_empty(0, *state.shape[1:]))
+    _require_rest_at_walls(snapshots, walls)
+    _require_reach(float(wave_speed.max()), model)
+    return Start(state, wave_speed, walls, snapshots[:0])
 
 
-def _initial_state(field: Tensor) -> Tensor:
-    """State (1, 2, nx, ny) of u alone (nx, ny), at rest, or of u and u_t (2, nx, ny)."""
+def _initial_snapshots(field: Tensor, frames: int) -> Tensor:
+    """Snapshots (frames, 2, nx, ny); a single one may be u alone (nx, ny), at rest, or u and u_t."""
     if min(field.shape[-2:], default=0) < 2:
         raise ValueError(f"--initial: expected at least 2 nodes along each axis, got {tuple(field.shape)}")
-    if field.ndim == 2:
+    if frames == 1 and field.ndim == 2:
         return torch.stack([field, torch.zeros_like(field)])[None]
-    if field.ndim == 3 and field.shape[0] == 2:
+    if frames == 1 and field.ndim == 3 and field.shape[0] == 2:
         return field[None]
-    raise ValueError(
-        f"--initial: expected an array of shape (nx, ny) for u or (2, nx, ny) for u and u_t, "
-        f"got {tuple(field.shape)}"
+    if field.ndim == 4 and field.shape[:2] == (frames, 2):
+        return field
+    wanted = (
+        "(nx, ny) for u or (2, nx, ny) for u and u_t"
+        if frames == 1
+        else f"({frames}, 2, nx, ny) for u and u_t of the {frames} frames that the model reads"
     )
+    raise ValueError(f"--initial: expected an array of shape {wanted}, got {tuple(field.shape)}")
 
 
 def _wave_speed(source: float | Path, grid: torch.Size) -> Tensor:
@@ -128,10 +136,10 @@ def _array(flag: str, path: Path) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _require_rest_at_walls(state: Tensor, walls: Tensor) -> None:
-    mask = wall_mask(walls, *state.shape[-2:])
-    largest = float(state[:, 0].abs().max())
-    at_wall = float((state[:, 0] * (1 - mask[:, 0])).abs().max())
+def _require_rest_at_walls(snapshots: Tensor, walls: Tensor) -> None:
+    mask = wall_mask(walls, *snapshots.shape[-2:])
+    largest = float(snapshots[:, 0].abs().max())
+    at_wall = float((snapshots[:, 0] * (1 - mask[:, 0])).abs().max())
     if at_wall > REST * largest:
         raise ValueError(
             f"--initial: u must vanish on Dirichlet walls, got {at_wall:.3g} of at most {largest:.3g}; "
@@ -139,13 +147,18 @@ def _require_rest_at_walls(state: Tensor, walls: Tensor) -> None:
         )
 
 
-def _require_reach(max_speed: float, task: WaveTask, reach: int) -> None:
-    limit = reach * min(task.spacing) / task.macro_step
+def _require_reach(max_speed: float, model: Surrogate) -> None:
+    limit = model.reach / model.frames * min(model.task.spacing) / model.task.macro_step
     if max_speed > limit:
         raise ValueError(
-            f"--wave_speed: the model reaches {reach} cells per macro step, enough for speeds up to "
-            f"{math.floor(limit * 100) / 100:g}, got {max_speed:g}; train a model with a longer reach"
+            f"--wave_speed: the model reaches {model.reach} cells per {_steps(model.frames)}, enough for "
+            f"speeds up to {math.floor(limit * 100) / 100:g}, got {max_speed:g}; "
+            "train a model with a longer reach"
         )
+
+
+def _steps(count: int) -> str:
+    return "macro step" if count == 1 else f"{count} macro steps"
 
 
 def _require_below(flag: str, value: int, limit: int, what: str) -> None:

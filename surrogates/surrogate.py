@@ -46,7 +46,7 @@ class Surrogate(nn.Module):
     @property
     def frames(self) -> int:
         """Snapshots that a state holds, and macro steps that one call of ``step`` advances."""
-        return 1
+        return self.config.shape().block
 
     @property
     def reach(self) -> int:

@@ -8,7 +8,9 @@ any input by the statistics of its own training split.
 import math
 from dataclasses import asdict, dataclass
 
-from slimwave.data.reading import DatasetInfo
+import numpy as np
+
+from slimwave.data.windows import DatasetInfo, WaveWindows
 
 SPACING_TOLERANCE = 1e-3
 LEAST_SPREAD = 0.01
@@ -57,22 +59,24 @@ class WaveTask:
                 raise ValueError(f"{name}: expected a positive, finite number, got {value}")
 
     @classmethod
-    def of_dataset(cls, info: DatasetInfo) -> "WaveTask":
-        """Task of a dataset, with the scales of its training split.
+    def of_windows(cls, windows: WaveWindows) -> "WaveTask":
+        """Task of a dataset's training windows: their stride is the macro step in snapshots.
 
         Raises
         ------
         ValueError
             If the waves are damped or driven.
         """
+        info, stride = windows.info, windows.stride
         require_free(info, f"the dataset {info.root}")
         stats = info.stats
+        delta = stats["rms_delta"]
         return cls(
-            macro_step=info.macro_step,
+            macro_step=stride * info.macro_step,
             spacing=info.spacing,
             max_speed=info.max_speed,
             scale=(stats["rms"]["u"], stats["rms"]["v"]),
-            increment=(stats["rms_delta"]["u"], stats["rms_delta"]["v"]),
+            increment=(delta["u"], delta["v"]) if stride == 1 else _increment(windows),
             speed_mean=stats["mean"]["c"],
             speed_std=max(stats["std"]["c"], LEAST_SPREAD * stats["mean"]["c"]),
         )
@@ -82,13 +86,13 @@ class WaveTask:
         """Cells that the fastest wave crosses in one macro step."""
         return self.max_speed * self.macro_step / min(self.spacing)
 
-    def require_dataset(self, info: DatasetInfo, source: str) -> None:
-        """Refuse a dataset that the model was not made for; see :meth:`require_same`."""
+    def snapshots_per_step(self, info: DatasetInfo, source: str) -> int:
+        """Refuse a dataset that the model was not made for; see :meth:`stride_in`."""
         require_free(info, source)
-        self.require_same(info.spacing, info.macro_step, source)
+        return self.stride_in(info.spacing, info.macro_step, source)
 
-    def require_same(self, spacing: tuple[float, float], macro_step: float, source: str) -> None:
-        """Refuse data on another grid spacing or macro step; the grid's size is free.
+    def stride_in(self, spacing: tuple[float, float], snapshot_step: float, source: str) -> int:
+        """Return how many snapshots of a dataset make one macro step; the grid's size is free.
 
         Raises
         ------
@@ -101,12 +105,14 @@ class WaveTask:
                 f"{_pair(self.spacing)}; generate data with that spacing (domain size / (nodes - 1)) "
                 "or train a model on this dataset"
             )
-        if not _close(macro_step, self.macro_step):
+        stride = round(self.macro_step / snapshot_step)
+        if not stride or not _close(stride * snapshot_step, self.macro_step):
             raise ValueError(
-                f"{source} has macro step {macro_step:.6g}, but the model was made for "
-                f"{self.macro_step:.6g}; generate data with --time.step {self.macro_step:.6g} "
-                "or train a model on this dataset"
+                f"{source} has a snapshot every {snapshot_step:.6g}, but the model takes steps of "
+                f"{self.macro_step:.6g}, which must be one or several of them; generate data with "
+                f"--time.step {self.macro_step:.6g} or train a model on this dataset"
             )
+        return stride
 
     def to_json(self) -> dict[str, object]:
         """Plain values that :meth:`from_json` reads back."""
@@ -134,6 +140,19 @@ def require_free(info: DatasetInfo, source: str) -> None:
         raise ValueError(
             f"{source} has {what}, which no surrogate takes into account; use data generated with {flag}"
         )
+
+
+def _increment(windows: WaveWindows) -> tuple[float, float]:
+    """Root mean square of the change of u and of v over one stride, over the whole split."""
+    source, stride = windows.source, windows.stride
+    squares, count = np.zeros(2), 0
+    for trajectory in range(source.trajectories):
+        states = source.read(trajectory, range(source.snapshots))[0].astype(np.float64)
+        change = states[stride:] - states[:-stride]
+        squares += np.square(change).sum(axis=(0, 2, 3))
+        count += change[:, 0].size
+    u, v = np.sqrt(squares / count)
+    return float(u), float(v)
 
 
 def _numbers(value: object) -> float | tuple[float, ...]:

@@ -19,7 +19,7 @@ import torch
 from slimwave.compression.counting import count_parameters
 from slimwave.data.plain import differences
 from slimwave.data.run_folders import RunFolder
-from slimwave.data.windows import WaveWindows
+from slimwave.surrogates.batches import training_windows
 from slimwave.surrogates.checkpoints import DESCRIPTION, load_model, save_model, save_tensors
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.fitting import Fitter
@@ -103,11 +103,13 @@ class _Job:
         fit = config.fit
         if config.log.tensorboard:
             require_tensorboard()
-        self.windows = WaveWindows(config.data, "train", horizon=max(fit.unroll), in_memory=fit.in_memory)
-        task = WaveTask.of_dataset(self.windows.info)
+        self.windows = training_windows(config.data, config.network, fit, stride=config.stride)
+        task = WaveTask.of_windows(self.windows)
         self.model = initial_network(config.network, task, config.seed).to(device)
         self.fitter = Fitter(self.model, self.windows, fit, seed=config.seed, processes=processes)
-        self.validate = RolloutValidator(config.data, config.validation, device)
+        self.validate = RolloutValidator(
+            config.data, config.validation, device, frames=self.model.frames, stride=config.stride
+        )
         self.folder = self._prepare()
 
     def run(self) -> TrainResult:

@@ -35,7 +35,7 @@ class FitConfig:
     clip
         Largest gradient norm.
     unroll
-        Macro steps that the network runs on its own output before the loss, as a curriculum: the budget is
+        Steps that the network runs on its own output before the loss, as a curriculum: the budget is
         divided evenly among the entries, ``(1, 2, 4)`` trains a third of the steps with each.
     noise
         Standard deviation of the noise added to the input state, relative to the scale of u and of v.
@@ -141,6 +141,8 @@ class TrainConfig:
         Dataset folder.
     output
         Run folder; an unfinished run of the same settings in it is continued.
+    stride
+        Snapshots of the dataset in one macro step of the surrogate, which is what steps count everywhere.
     network, fit, validation, log
         See :class:`NetworkConfig`, :class:`FitConfig`, :class:`ValidationConfig`, :class:`LogConfig`.
     seed
@@ -159,6 +161,7 @@ class TrainConfig:
 
     data: Path = Path("runs/data")
     output: Path = Path("runs/full")
+    stride: int = 1
     network: NetworkConfig = field(default_factory=NetworkConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -170,6 +173,7 @@ class TrainConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        require_at_least("stride", self.stride, 1)
         require_at_least("seed", self.seed, 0)
         if min(self.seeds, default=0) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds: expected different seeds of at least 0, got {list(self.seeds)}")

@@ -60,10 +60,10 @@ class Unrolled(nn.Module):
     def _unroll(self, batch: Windows) -> Tensor:
         context = self.encode(batch.wave_speed, batch.walls)
         state, forecast = batch.state, []
-        for _ in range(batch.targets.shape[1]):
+        for _ in range(batch.targets.shape[1] // self.model.frames):
             state = self.step(state, context)
-            forecast.append(state)
-        return torch.stack(forecast, dim=1)
+            forecast.append(self.model.split(state))
+        return torch.cat(forecast, dim=1)
 
     def _terms(self, forecast: Tensor, batch: Windows) -> LossTerms:
         return loss_terms(

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import default_collate
 
 from slimwave.data.windows import WaveWindows
+from slimwave.surrogates.augmentation import Windows
 from slimwave.surrogates.metrics import relative_l2
 from slimwave.surrogates.rollout import states
 from slimwave.surrogates.surrogate import Surrogate
@@ -29,6 +30,10 @@ class RolloutValidator:
         Where the model computes.
     split
         ``"valid"`` for every choice.
+    frames
+        Snapshots that the model's states hold.
+    stride
+        Snapshots in one macro step.
 
     Raises
     ------
@@ -37,17 +42,24 @@ class RolloutValidator:
     """
 
     def __init__(
-        self, root: Path, config: ValidationConfig, device: torch.device, split: str = "valid"
+        self,
+        root: Path,
+        config: ValidationConfig,
+        device: torch.device,
+        split: str = "valid",
+        *,
+        frames: int = 1,
+        stride: int = 1,
     ) -> None:
-        windows = WaveWindows(root, split, horizon=config.steps)
+        windows = WaveWindows(root, split, horizon=config.steps, history=frames, stride=stride)
         count = _count(config.trajectories, windows.trajectories, split)
         starts = range(0, count * windows.windows_per_trajectory, windows.windows_per_trajectory)
-        data = default_collate([windows[start] for start in starts])
+        data = Windows.collated(default_collate([windows[start] for start in starts]), config.steps)
         self.steps = config.steps
-        self.initial = data["state"].to(device)
-        self.reference = data["targets"][:, :, 0].to(device)
-        self.wave_speed = data["wave_speed"].to(device)
-        self.walls = data["walls"].to(device)
+        self.initial = data.state.to(device)
+        self.reference = data.targets[:, :, 0].to(device)
+        self.wave_speed = data.wave_speed.to(device)
+        self.walls = data.walls.to(device)
 
     def __call__(self, model: Surrogate) -> float:
         """Mean error over trajectories and steps; infinite if a rollout blows up."""

@@ -140,7 +140,7 @@ def test_a_surrogate_trains_on_it(acoustic: Path) -> None:
     windows = WaveWindows(acoustic, "train")
     batch = next(iter(DataLoader(windows, batch_size=len(windows))))
     torch.manual_seed(0)
-    model = build_network(NetworkConfig(width=4, depth=1), WaveTask.of_dataset(windows.info))
+    model = build_network(NetworkConfig(width=4, depth=1), WaveTask.of_windows(windows))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(5):

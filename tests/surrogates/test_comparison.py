@@ -271,7 +271,7 @@ def test_a_model_of_another_task_is_refused_by_its_name(
 ) -> None:
     other = dataset_settings(tmp_path / "slower", time=TimeConfig(step=0.06))
     generate(other)
-    with pytest.raises(ValueError, match=r"--models 'full', has macro step 0\.06, .* made for 0\.05"):
+    with pytest.raises(ValueError, match=r"--models 'full', has a snapshot every 0\.06, .* steps of 0\.05"):
         compare(dataclasses.replace(settings, data=other.output, output=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -220,7 +220,7 @@ def test_a_dataset_on_another_spacing_or_macro_step_is_refused_but_another_size_
         ValueError, match=r"finer has grid spacing \(0\.03125, 0\.03125\), .* \(0\.0625, 0\.0625\)"
     ):
         rollout(forecasting(data=finer.output))
-    with pytest.raises(ValueError, match=r"slower has macro step 0\.06, .* 0\.05; .* --time\.step 0\.05"):
+    with pytest.raises(ValueError, match=r"slower has a snapshot every 0\.06, .* 0\.05, .* --time\.step"):
         rollout(forecasting(data=slower.output))
     assert rollout(forecasting(data=larger.output)).forecast.shape[-2:] == (21, 17)
 

@@ -49,6 +49,7 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: ValidationConfig(every=0), r"--validation\.every"),
     (lambda: ValidationConfig(trajectories=0), r"--validation\.trajectories"),
     (lambda: TrainConfig(seed=-1), r"--seed"),
+    (lambda: TrainConfig(stride=0), r"--stride: expected a value of at least 1, got 0"),
     (lambda: TrainConfig(threads=0), r"--threads"),
     (lambda: SAPConfig(p=1.0, q=1.0), r"--sap\.p, --sap\.q"),
     (lambda: SAPConfig(beta=1.1), r"--sap\.beta: expected a share above 0 and at most 1, got 1\.1"),

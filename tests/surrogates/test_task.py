@@ -12,7 +12,7 @@ import torch
 
 from slimwave.data.generation import generate
 from slimwave.data.scenarios import DampingConfig, GenerateConfig, MediumConfig, SourceConfig
-from slimwave.data.windows import dataset_info, load_trajectories
+from slimwave.data.windows import WaveWindows, dataset_info, load_trajectories
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.task import WaveTask
 
@@ -20,7 +20,7 @@ TASK = WaveTask(0.05, (0.0625, 0.0625), 2.0, (0.2, 1.5), (0.08, 0.7), 1.5, 0.3)
 
 
 def test_scales_are_those_of_the_training_split(dataset: Path) -> None:
-    task = WaveTask.of_dataset(dataset_info(dataset))
+    task = WaveTask.of_windows(WaveWindows(dataset, "train"))
     data = load_trajectories(dataset, "train")
     for channel, field in enumerate((data.u.double(), data.v.double())):
         assert task.scale[channel] == pytest.approx(float(field.square().mean().sqrt()), rel=1e-5)
@@ -50,11 +50,26 @@ def test_what_no_network_is_told_of_is_refused(
 ) -> None:
     config = dataset_settings(tmp_path / "data", **changes)
     generate(config)
-    info = dataset_info(config.output)
     with pytest.raises(ValueError, match=message):
-        WaveTask.of_dataset(info)
+        WaveTask.of_windows(WaveWindows(config.output, "train"))
     with pytest.raises(ValueError, match=message):
-        TASK.require_dataset(info, "the dataset x")
+        TASK.snapshots_per_step(dataset_info(config.output), "the dataset x")
+
+
+def test_a_longer_macro_step_has_increments_of_its_own(dataset: Path) -> None:
+    task = WaveTask.of_windows(WaveWindows(dataset, "train", stride=3))
+    data = load_trajectories(dataset, "train")
+    assert task.macro_step == pytest.approx(0.15)
+    for channel, field in enumerate((data.u.double(), data.v.double())):
+        change = field[:, 3:] - field[:, :-3]
+        assert task.increment[channel] == pytest.approx(float(change.square().mean().sqrt()), rel=1e-5)
+
+
+def test_a_macro_step_is_one_or_several_snapshots() -> None:
+    assert TASK.stride_in(TASK.spacing, 0.0125, "data") == 4
+    for step in (0.02, 0.1, 0.06):
+        with pytest.raises(ValueError, match=rf"data has a snapshot every {step}, but .* steps of 0\.05"):
+            TASK.stride_in(TASK.spacing, step, "data")
 
 
 def test_a_homogeneous_medium_gives_a_usable_scale(
@@ -62,7 +77,7 @@ def test_a_homogeneous_medium_gives_a_usable_scale(
 ) -> None:
     config = dataset_settings(tmp_path / "data", medium=MediumConfig(min_speed=1.5, max_speed=1.5))
     generate(config)
-    task = WaveTask.of_dataset(dataset_info(config.output))
+    task = WaveTask.of_windows(WaveWindows(config.output, "train"))
     assert (task.speed_mean, task.speed_std) == pytest.approx((1.5, 0.015))
 
 
@@ -78,9 +93,9 @@ def test_impossible_numbers_are_refused(name: str, value: float) -> None:
 
 
 def test_rounding_of_spacing_and_step_is_no_difference() -> None:
-    TASK.require_same((0.06250001, 0.0625), 0.0500001, "data")
+    assert TASK.stride_in((0.06250001, 0.0625), 0.0500001, "data") == 1
     with pytest.raises(ValueError, match=r"data has grid spacing \(0\.0625, 0\.08\)"):
-        TASK.require_same((0.0625, 0.08), 0.05, "data")
+        TASK.stride_in((0.0625, 0.08), 0.05, "data")
 
 
 def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

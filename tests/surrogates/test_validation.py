@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slimwave.data.windows import dataset_info, load_trajectories
+from slimwave.data.windows import WaveWindows, load_trajectories
 from slimwave.surrogates.metrics import relative_l2
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.surrogate import Context, Surrogate
@@ -40,7 +40,7 @@ def judged(dataset: Path) -> tuple[RolloutValidator, WaveTask, Tensor]:
     """A validator of five steps, the task, and the true states (trajectories, 8, 2, nx, ny)."""
     data = load_trajectories(dataset, "valid")
     validator = RolloutValidator(dataset, ValidationConfig(steps=5), torch.device("cpu"))
-    return validator, WaveTask.of_dataset(dataset_info(dataset)), torch.stack([data.u, data.v], dim=2)
+    return validator, WaveTask.of_windows(WaveWindows(dataset, "train")), torch.stack([data.u, data.v], dim=2)
 
 
 def test_a_perfect_model_has_no_error(judged: tuple[RolloutValidator, WaveTask, Tensor]) -> None:
