@@ -2,44 +2,49 @@
 
 >>> from slimwave.fem.meshes import rectangle
 >>> media = [lambda x, y, k=k: 1.0 + 0.1 * k * x for k in range(3)]
->>> batch = WaveBatch(rectangle(elements=(4, 4)), media, boundaries=["dirichlet", "neumann", "dirichlet"])
+>>> walls = ["dirichlet", "neumann", "absorbing"]
+>>> batch = WaveBatch(rectangle(elements=(4, 4)), media, dampings=[0.0, 0.5, 0.0], boundaries=walls)
 >>> pulse = lambda x, y: (x * (1 - x) * y * (1 - y)) ** 2
 >>> solution = batch.run(pulse, times=[0.0, 0.5], grid=(9, 9))
 >>> solution.u.shape, solution[2].energy.shape
 ((3, 2, 9, 9), (2,))
 
-All waves take the time step of the fastest medium, so that their output times agree. On the CPU the compiled
-loops take one wave after the other to its last output time: its fields and weights then stay in the fastest
-caches, which beats a SIMD lane per wave. So a wave is the same, bit by bit, in a batch of any size and alone.
-On a GPU the same operations are products of small matrices for the whole batch, see `torch_waves`.
+Unless told otherwise all waves take the time step of the most demanding one, so that their output times
+agree; `spectra` has one for all media up to a speed. On the CPU the compiled loops take one
+wave after the other to its last output time: its fields and weights then stay in the fastest caches, which
+beats a SIMD lane per wave. So a wave with a given step is the same, bit by bit, in a batch of any size and
+alone. On a GPU the same operations are products of small matrices for the whole batch, see `torch_waves`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
 from slimwave import __version__
-from slimwave.fem.boundaries import resolve_boundaries
+from slimwave.fem.batch_solution import BatchSolution as BatchSolution
+from slimwave.fem.boundaries import PML, Boundaries, BoundaryCondition
+from slimwave.fem.conditions import BoundaryTerms, boundary_terms, total_drag
+from slimwave.fem.drives import Drive
 from slimwave.fem.fields import Field, evaluate
+from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
-from slimwave.fem.marching import FreeMarch, Plan
-from slimwave.fem.materials import Material, squared_speed
+from slimwave.fem.marching import March, Plan, march_of
+from slimwave.fem.materials import Material, damping_at_nodes, squared_speed
 from slimwave.fem.operators import TensorOperator, on_grid, tensor_factors
 from slimwave.fem.recording import QUANTITIES, Quantity, check_grid, check_record, needs_velocities
 from slimwave.fem.sampling import Sampler
-from slimwave.fem.solution import Solution, mesh_hash
+from slimwave.fem.solution import mesh_hash
 from slimwave.fem.solver import DTYPES, check_times
 from slimwave.fem.space import GLLSpace, as_space
 from slimwave.fem.spectra import spectral_bound
-from slimwave.fem.stepping import Scheme, Stepper, UnstableTimeStepError, find_scheme
+from slimwave.fem.stepping import Scheme, UnstableTimeStepError, find_scheme
 from slimwave.fem.structured import TensorGrid
 
-Walls = str | Mapping[str, str]
+T = TypeVar("T")
 
 Found = dict[Quantity, NDArray[Any]]
 """u and v, shape (batch, n, nx, ny), and the energies (batch, n); n = 0 for what is not wanted."""
@@ -47,63 +52,17 @@ Found = dict[Quantity, NDArray[Any]]
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, eq=False)
-class BatchSolution:
-    """Snapshots of a batch of waves; `solution[k]` is that of wave k.
+class Waves(Protocol):
+    """A batch of waves under way.
 
     Attributes
     ----------
-    times, x, y
-        Output times (n,) and coordinates of the grid, (nx,) and (ny,).
-    u, v
-        Shape (batch, n, nx, ny); (batch, 0, nx, ny) for what was not recorded.
-    energy
-        Shape (batch, n), or (batch, 0).
-    time_step, n_steps, scheme, order
-        As in `Solution`, the same for all.
-    n_dofs
-        Number of free nodes of each wave, shape (batch,).
-    provenance
-        As in `Solution`.
+    time_steps, step_counts
+        Largest step and number of steps of each wave, shape (batch,), once it has been run.
     """
 
-    times: Array
-    x: Array
-    y: Array
-    u: NDArray[Any]
-    v: NDArray[Any]
-    energy: Array
-    time_step: float
-    n_steps: int
-    scheme: str
-    order: int
-    n_dofs: NDArray[np.int64]
-    provenance: Mapping[str, str | int | float]
-
-    def __len__(self) -> int:
-        return len(self.u)
-
-    def __getitem__(self, number: int) -> Solution:
-        """Return the solution of one wave; its arrays are views."""
-        return Solution(
-            times=self.times,
-            x=self.x,
-            y=self.y,
-            u=self.u[number],
-            v=self.v[number],
-            energy=self.energy[number],
-            time_step=self.time_step,
-            n_steps=self.n_steps,
-            scheme=self.scheme,
-            order=self.order,
-            n_dofs=int(self.n_dofs[number]),
-            mask=np.ones((len(self.x), len(self.y)), dtype=bool),
-            provenance=self.provenance,
-        )
-
-
-class Waves(Protocol):
-    """A batch of waves under way."""
+    time_steps: Array
+    step_counts: NDArray[np.int64]
 
     def run(self, record: Sequence[Quantity], found: Found, progress: Progress) -> None:
         """Go to the last output time and write what is recorded into `found`.
@@ -113,28 +72,28 @@ class Waves(Protocol):
 
 
 class CompiledWaves:
-    """Waves by the compiled loops, on one core, one after the other."""
+    """Waves by the compiled loops, on one core, one after the other; see `Waves`."""
 
     def __init__(
         self,
         operator: TensorOperator,
         sampler: Sampler,
         scheme: Scheme,
+        drives: Sequence[Drive],
         u: Array,
         v: Array,
         plan: Plan,
     ):
         self._operator, self._sampler, self._scheme = operator, sampler, scheme
-        self._start, self._plan = (u, v), plan
+        self._drives, self._start, self._plan = drives, (u, v), plan
+        self.time_steps, self.step_counts = np.zeros(len(u)), np.zeros(len(u), np.int64)
 
     def run(self, record: Sequence[Quantity], found: Found, progress: Progress) -> None:
         """See `Waves`."""
-        length, total = len(self._start[0]), len(self._plan.times)
+        length, total = len(self._drives), len(self._plan.times)
         for number in range(length):
-            own = self._operator.part(number)
-            u, v = (own.state(fields[number]) for fields in self._start)
-            begin = partial(Stepper, own, self._scheme)
-            march = FreeMarch(begin, u, v, self._plan.legs, velocities=needs_velocities(record))
+            own, march = self._march(number, velocities=needs_velocities(record))
+            self.time_steps[number], self.step_counts[number] = march.time_step, march.n_steps
             while march.reached < total:
                 _, arrived = march.advance()
                 outputs = slice(march.reached - arrived, march.reached)
@@ -146,9 +105,15 @@ class CompiledWaves:
                     found["energy"][number, outputs] = own.energies(march.u, march.v)
                 progress(number * total + march.reached, length * total)
 
+    def _march(self, number: int, *, velocities: bool) -> tuple[TensorOperator, March]:
+        """Operator and march of one wave."""
+        own, drive = self._operator.part(number), self._drives[number]
+        u, v = (own.state(fields[number]) for fields in self._start)
+        return own, march_of(own, self._scheme, drive, u, v, self._plan, velocities=velocities)
+
 
 class WaveBatch:
-    """Spectral-element solver of u_tt = ∇·(c² ∇u) for a batch of waves on one tensor-product mesh.
+    """Spectral-element solver of u_tt + γ u_t = ∇·(c² ∇u) + f for a batch of waves on one tensor grid.
 
     Parameters
     ----------
@@ -156,8 +121,11 @@ class WaveBatch:
         A mesh of upright rectangles, or a `GLLSpace` on one.
     wave_speeds
         c of each wave, a list of what `WaveSolver` takes as wave speed; or one for all.
+    dampings
+        γ ≥ 0 of each wave, a list of what `WaveSolver` takes as damping; or one for all.
     boundaries
-        "dirichlet" or "neumann", or a mapping from the mesh's named sides to them; a list gives each wave
+        What `WaveSolver` takes as boundaries, but for matched layers: "dirichlet", "neumann", "absorbing",
+        prescribed values and fluxes, for the whole boundary or for each named side; a list gives each wave
         its own.
     order
         Polynomial degree, 4 unless given; a space brings its own.
@@ -171,7 +139,8 @@ class WaveBatch:
     Raises
     ------
     ValueError
-        For a mesh that is not a tensor grid, lists of different lengths, and what `WaveSolver` refuses.
+        For a mesh that is not a tensor grid, matched layers, lists of different lengths, and what
+        `WaveSolver` refuses.
     """
 
     def __init__(
@@ -179,23 +148,33 @@ class WaveBatch:
         mesh_or_space: Mesh | GLLSpace,
         wave_speeds: Material | Sequence[Material],
         *,
-        boundaries: Walls | Sequence[Walls] = "dirichlet",
+        dampings: Material | Sequence[Material] = 0.0,
+        boundaries: Boundaries | Sequence[Boundaries] = "dirichlet",
         order: int | None = None,
     ):
-        self.space = as_space(mesh_or_space, order)
-        self._grid = _tensor_grid(self.space)
-        lists = {"wave_speeds": _as_list(wave_speeds), "boundaries": _as_list(boundaries)}
+        self.space = space = as_space(mesh_or_space, order)
+        self._grid = _tensor_grid(space)
+        given = {"wave_speeds": wave_speeds, "dampings": dampings, "boundaries": boundaries}
+        lists = {name: _as_list(values) for name, values in given.items()}
         self._length = _common_length({name: len(values) for name, values in lists.items()})
-        media = [squared_speed(self.space, speed, None) for speed in lists["wave_speeds"]]
-        self.spectral_radii = np.array([spectral_bound(self.space, medium) for medium in media])
-        self._squared_speeds = [on_grid(self.space, medium) for medium in media]
-        self._walls = lists["boundaries"]
-        self._free = self._free_nodes()
+        media = [squared_speed(space, speed, None) for speed in lists["wave_speeds"]]
+        self.spectral_radii = np.array([spectral_bound(space, medium) for medium in media])
+        self._squared_speeds = [on_grid(space, medium) for medium in media]
+        self._walls = self._sorted_walls(lists["boundaries"])
+        self._free = np.ones((len(self._walls), space.n_nodes))
+        for free, walls in zip(self._free, self._walls, strict=True):
+            free[walls.held] = 0.0
+        self._drives = self._undriven(
+            media, [damping_at_nodes(space, own, None) for own in lists["dampings"]]
+        )
         self._operators: dict[str, TensorOperator] = {}
 
     def stable_time_step(self, scheme: str = "lax-wendroff") -> float:
-        """Largest time step that is safely stable in all media."""
-        return find_scheme(scheme).largest_step(float(self.spectral_radii.max()))
+        """Largest time step that is safely stable for all waves."""
+        rule = find_scheme(scheme)
+        radii = np.broadcast_to(self.spectral_radii, self._length)
+        pairs = zip(radii, self._drives, strict=True)
+        return min(rule.largest_step(float(radius), varies=drive.varies) for radius, drive in pairs)
 
     def operator(self, dtype: str = "float64") -> TensorOperator:
         """L = M⁻¹K of all media in the given type; assembled on first use."""
@@ -214,6 +193,7 @@ class WaveBatch:
         times: Sequence[float] | Array,
         grid: tuple[int, int],
         record: Sequence[Quantity] = QUANTITIES,
+        sources: Sequence[Source] | Sequence[Sequence[Source]] = (),
         time_step: float | None = None,
         scheme: Literal["lax-wendroff", "leapfrog"] = "lax-wendroff",
         dtype: Literal["float64", "float32"] = "float64",
@@ -229,6 +209,8 @@ class WaveBatch:
             Initial u and u_t of each wave, lists of what `WaveSolver.run` takes; or one for all.
         times, grid, record, time_step, scheme, dtype
             As in `WaveSolver.run`.
+        sources
+            Point and distributed sources that act on all waves; or a list of such lists, one for each wave.
         backend, device
             "compiled" runs on one core of the CPU; "torch" on any of its devices, such as "cuda".
         progress
@@ -237,18 +219,22 @@ class WaveBatch:
         Raises
         ------
         UnstableTimeStepError
-            If `time_step` is above the stability limit of the fastest medium.
+            If `time_step` is above the stability limit of any wave.
         ValueError
             For lists of different lengths, and what `WaveSolver.run` refuses.
         """
         rule, wanted = find_scheme(scheme), check_record(record)
         plan = Plan(check_times(times), self._step_limit(time_step, rule))
         u0, v0 = (self._initial(fields, name) for fields, name in ((u0s, "u0s"), (v0s, "v0s")))
-        length = _common_length({"the batch": self._length, "u0s": len(u0), "v0s": len(v0)})
+        driving = _source_lists(sources)
+        lengths = {"u0s": len(u0), "v0s": len(v0), "sources": len(driving)}
+        length = _common_length({"the batch": self._length, **lengths})
+        drives = self._driven(driving, length)
         u0, v0 = (np.broadcast_to(values, (length, *values.shape[1:])) for values in (u0, v0))
+        u0 = _with_prescribed_values(u0, drives)
         x, y = self.space.box.grid(*check_grid(grid))
         _check_dtype(dtype)
-        waves = self._waves(backend, device, rule, u0, v0, plan, (x, y), dtype)
+        waves = self._waves(backend, device, rule, drives, u0, v0, plan, (x, y), dtype)
         counts = {name: len(plan.times) if name in wanted else 0 for name in QUANTITIES}
         found: Found = {
             "u": np.empty((length, counts["u"], len(x), len(y)), dtype),
@@ -261,8 +247,8 @@ class WaveBatch:
             x=x,
             y=y,
             **found,
-            time_step=max(leg.step for leg in plan.legs),
-            n_steps=sum(leg.steps for leg in plan.legs),
+            time_steps=waves.time_steps,
+            step_counts=waves.step_counts,
             scheme=scheme,
             order=self.space.order,
             n_dofs=np.broadcast_to(self._free.sum(axis=1).astype(np.int64), length),
@@ -274,6 +260,7 @@ class WaveBatch:
         backend: str,
         device: str,
         scheme: Scheme,
+        drives: Sequence[Drive],
         u: Array,
         v: Array,
         plan: Plan,
@@ -284,14 +271,13 @@ class WaveBatch:
             if device != "cpu":
                 raise ValueError(f'backend: "compiled" runs on the CPU; take "torch" for device {device!r}')
             sampler = self.space.sampler(len(grid[0]), len(grid[1]))
-            return CompiledWaves(self.operator(dtype), sampler, scheme, u, v, plan)
+            return CompiledWaves(self.operator(dtype), sampler, scheme, drives, u, v, plan)
         if backend != "torch":
             raise ValueError(f"backend: expected one of compiled, torch, got {backend!r}")
         from slimwave.fem.torch_waves import TorchWaves  # the compiled loops shall not wait for its import
 
         factors = tensor_factors(self._grid, self._squared_speeds, self._free)
-        u, v = u[:, self._grid.numbers], v[:, self._grid.numbers]
-        return TorchWaves(self._grid, factors, scheme, u, v, plan, grid, dtype=dtype, device=device)
+        return TorchWaves(self._grid, factors, scheme, drives, u, v, plan, grid, dtype=dtype, device=device)
 
     def _initial(self, fields: Field | Sequence[Field], name: str) -> Array:
         """Nodal values of the initial fields, zero at Dirichlet nodes, shape (1 or batch, n_nodes)."""
@@ -302,19 +288,57 @@ class WaveBatch:
         _common_length({name: len(values), "boundaries": len(self._free)})
         return np.stack(values) * self._free
 
-    def _free_nodes(self) -> Array:
-        """1 at free nodes and 0 at held ones, shape (1 or batch, n_nodes)."""
-        names = list(self.space.mesh.boundaries or {})
-        known: dict[str, Array] = {}
-        for walls in self._walls:
-            if repr(walls) not in known:
-                if not isinstance(walls, str | Mapping):
-                    raise ValueError(f"boundaries: expected a name or a mapping to names, got {walls!r}")
-                resolve_boundaries(walls, names)
-                free = np.ones(self.space.n_nodes)
-                free[self.space.dirichlet_nodes(walls)] = 0.0
-                known[repr(walls)] = free
-        return np.stack([known[repr(walls)] for walls in self._walls])
+    def _sorted_walls(self, listed: Sequence[Boundaries]) -> list[BoundaryTerms]:
+        """Conditions of each wave, sorted once for equal ones."""
+        known: dict[str, BoundaryTerms] = {}
+        for boundaries in listed:
+            if not isinstance(boundaries, str | BoundaryCondition | Mapping):
+                raise ValueError(
+                    f"boundaries: expected a condition or a mapping to conditions, got {boundaries!r}"
+                )
+            if repr(boundaries) not in known:
+                parts = self.space.parts(boundaries)
+                if any(isinstance(condition, PML) for _, condition, _ in parts):
+                    raise ValueError(
+                        "boundaries: a batch has no matched layers; take 'absorbing', or one WaveSolver per "
+                        "wave"
+                    )
+                known[repr(boundaries)] = boundary_terms(self.space, boundaries)
+        return [known[repr(boundaries)] for boundaries in listed]
+
+    def _undriven(self, media: Sequence[Array], dampings: Sequence[Array]) -> list[Drive]:
+        """What acts on each wave without sources; waves on which the same acts share it."""
+        known: dict[tuple[int, int, int], Drive] = {}
+        drives = []
+        for k in range(self._length):
+            walls, damping, medium = _entry(self._walls, k), _entry(dampings, k), _entry(media, k)
+            key = (id(walls), id(damping), id(medium) if walls.absorbing else 0)
+            if key not in known:
+                known[key] = Drive(
+                    damping=total_drag(self.space, walls, damping, medium),
+                    forcing=Forcing(self.space, (), walls.fluxes, walls.held),
+                    prescribed=walls.prescribed,
+                    moving=walls.moving,
+                    layer=None,
+                    backing=np.zeros(self.space.n_nodes),
+                )
+            drives.append(known[key])
+        return drives
+
+    def _driven(self, sources: Sequence[Sequence[Source]], length: int) -> list[Drive]:
+        """What acts on each wave of a run."""
+        known: dict[tuple[int, int], Forcing] = {}
+        drives = []
+        for k in range(length):
+            drive, walls, own = _entry(self._drives, k), _entry(self._walls, k), _entry(sources, k)
+            if own:
+                key = (id(walls), id(own))
+                if key not in known:
+                    name = "sources" if len(sources) == 1 else f"sources[{k}]"
+                    known[key] = Forcing(self.space, own, walls.fluxes, walls.held, name=name)
+                drive = replace(drive, forcing=known[key])
+            drives.append(drive)
+        return drives
 
     def _step_limit(self, time_step: float | None, scheme: Scheme) -> float:
         largest = self.stable_time_step(scheme.name)
@@ -357,6 +381,36 @@ def _tensor_grid(space: GLLSpace) -> TensorGrid:
 def _as_list(values: Any) -> list[Any]:
     """Entries of a list, or the one entry that stands for all."""
     return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def _entry(values: Sequence[T], number: int) -> T:
+    """Entry of that number, or the one that stands for all."""
+    return values[number if len(values) > 1 else 0]
+
+
+def _source_lists(sources: Sequence[Source] | Sequence[Sequence[Source]]) -> list[Sequence[Source]]:
+    """Sources of each wave, or one list that stands for all."""
+    if all(isinstance(entry, Source) for entry in sources):
+        return [cast("Sequence[Source]", sources)]
+    if not all(
+        isinstance(entry, list | tuple) and all(isinstance(s, Source) for s in entry) for entry in sources
+    ):
+        raise ValueError(
+            "sources: expected a list of sources for all waves, or one list of sources for each, got "
+            f"{sources!r}"
+        )
+    return cast("list[Sequence[Source]]", list(sources))
+
+
+def _with_prescribed_values(u: Array, drives: Sequence[Drive]) -> Array:
+    """Initial fields with the values that are prescribed at t = 0."""
+    if not any(drive.moving for drive in drives):
+        return u
+    u = u.copy()
+    for own, drive in zip(u, drives, strict=True):
+        if drive.moving:
+            own[drive.prescribed.nodes] = drive.prescribed.values(np.zeros(1))[0]
+    return u
 
 
 def _common_length(lengths: Mapping[str, int]) -> int:

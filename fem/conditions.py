@@ -63,6 +63,23 @@ def boundary_terms(space: GLLSpace, boundaries: Boundaries) -> BoundaryTerms:
     )
 
 
+def total_drag(space: GLLSpace, boundary: BoundaryTerms, damping: Array, squared_speed: Array) -> Array:
+    """D of `driven` at the nodes, (n_nodes,): damping and absorption, zero where u is prescribed.
+
+    Parameters
+    ----------
+    damping
+        γ at the nodes, shape (n_nodes,).
+    squared_speed
+        c² at the nodes, shape (n_nodes,), or at the nodes of each element, shape (elements, nodes).
+    """
+    drag = damping.copy()
+    if boundary.absorbing:
+        drag += absorption(space, boundary.absorbing, space.by_elements(squared_speed))
+    drag[boundary.held] = 0.0
+    return drag
+
+
 def absorption(space: GLLSpace, parts: tuple[FacetNodes, ...], squared_speed: Array) -> Array:
     """Drag of first-order absorption, M⁻¹ ∫ c φ_i ds, at the nodes, shape (n_nodes,).
 

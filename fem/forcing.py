@@ -11,10 +11,8 @@ boundary loads its nodes with ∫ q φ_i ds.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from slimwave.fem.boundaries import TimeField
@@ -22,10 +20,11 @@ from slimwave.fem.facets import FacetNodes
 from slimwave.fem.fields import Box, Field, evaluate
 from slimwave.fem.gll import Array
 from slimwave.fem.sampling import PointSampler
+from slimwave.fem.signals import Signal
 from slimwave.fem.space import GLLSpace
 
 TimeSignal = Callable[[float], ArrayLike]
-"""A function of time; the time is a number, also slightly below 0. See `slimwave.fem.signals`."""
+"""A function of time; the time is a number, also slightly below 0. A `Signal` is called with many times."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,15 @@ class Forcing:
         Nodes with prescribed values, which no load moves.
     window
         Where the grid of a shape given as an array lies; by default the domain's bounding box.
+    name
+        What error messages call the sources.
 
     Attributes
     ----------
-    nodes
-        Nodes that carry a load, shape (k,).
+    entries
+        g_i = Σ value · strength over the entries of node i: node, column of the strength, value, each (n,).
+    n_columns
+        Number of strengths: one for each source, and one for each node of each facet with a flux.
 
     Raises
     ------
@@ -90,28 +93,33 @@ class Forcing:
         fluxes: Sequence[BoundaryFlux] = (),
         held: NDArray[np.int64] | None = None,
         window: Box | None = None,
+        name: str = "sources",
     ):
-        self._sources, self._fluxes = list(sources), list(fluxes)
-        free = np.ones(space.n_nodes)
-        free[[] if held is None else held] = 0.0
+        self._name, self._sources, self._fluxes = name, list(sources), list(fluxes)
         box = window or space.box
-        columns = [_source_load(space, source, box, f"sources[{k}]") for k, source in enumerate(sources)]
-        columns += [_flux_loads(space, flux) for flux in fluxes]
-        empty = sp.csc_matrix((space.n_nodes, 0))
-        loads = sp.csr_matrix(sp.diags(free / space.mass) @ sp.hstack([empty, *columns]))
-        self.nodes = np.flatnonzero(np.diff(loads.indptr))
-        self._loads = loads[self.nodes]
+        loads = [_source_load(space, source, box, f"{name}[{k}]") for k, source in enumerate(sources)]
+        nodes = [nodes for nodes, _ in loads] + [flux.facets.nodes.ravel() for flux in fluxes]
+        values = [values for _, values in loads] + [flux.facets.lengths.ravel() for flux in fluxes]
+        shared = [np.zeros(len(own), np.int64) for own, _ in loads]  # a source has one strength for all nodes
+        columns = shared + [np.arange(flux.facets.nodes.size) for flux in fluxes]
+        counts = [1] * len(loads) + [flux.facets.nodes.size for flux in fluxes]
+        starts = np.cumsum([0, *counts])
+        self.n_columns = int(starts[-1])
         self._places = [space.points[:, flux.facets.nodes.ravel()] for flux in fluxes]
+        self.entries = _entries(space, nodes, columns, values, starts, held)
 
-    def __call__(self, t: float) -> Array:
-        """Load at time t on `nodes`, shape (k,)."""
-        strengths = [np.atleast_1d(np.asarray(source.signal(t), float)) for source in self._sources]
+    def strengths(self, times: Array) -> Array:
+        """Signals of the sources and fluxes at the nodes of their facets, shape (times, columns)."""
+        found = np.empty((len(times), self.n_columns))
+        for k, source in enumerate(self._sources):
+            found[:, k] = _signal_values(source.signal, times, f"{self._name}[{k}]")
+        start = len(self._sources)
         for flux, (x, y) in zip(self._fluxes, self._places, strict=True):
-            strengths.append(time_values(flux.flux, x, y, t, f"boundaries[{flux.part!r}]"))
-        for k, strength in enumerate(strengths[: len(self._sources)]):
-            if strength.shape != (1,) or not np.isfinite(strength).all():
-                raise ValueError(f"sources[{k}]: expected one finite value of the signal at t={t:g}")
-        return np.asarray(self._loads @ np.concatenate([*strengths, np.empty(0)]))
+            for row, t in zip(found, times, strict=True):
+                name = f"boundaries[{flux.part!r}]"
+                row[start : start + len(x)] = time_values(flux.flux, x, y, float(t), name)
+            start += len(x)
+        return found
 
 
 class PrescribedValues:
@@ -137,12 +145,13 @@ class PrescribedValues:
             for name, nodes, value in parts
         ]
 
-    def __call__(self, t: float) -> Array:
-        """Values at time t, shape (k,)."""
-        values = np.zeros(len(self.nodes))
+    def values(self, times: Array) -> Array:
+        """Values at the given times, shape (times, k)."""
+        found = np.zeros((len(times), len(self.nodes)))
         for name, rows, (x, y), value in self._parts:
-            values[rows] = time_values(value, x, y, t, f"boundaries[{name!r}]")
-        return values
+            for own, t in zip(found, times, strict=True):
+                own[rows] = time_values(value, x, y, float(t), f"boundaries[{name!r}]")
+        return found
 
 
 def time_values(field: TimeField, x: Array, y: Array, t: float, name: str) -> Array:
@@ -158,22 +167,48 @@ def time_values(field: TimeField, x: Array, y: Array, t: float, name: str) -> Ar
     return np.broadcast_to(values, x.shape)
 
 
-def _source_load(space: GLLSpace, source: Source, box: Box, name: str) -> sp.csc_matrix:
-    """∫ f φ_i dx for a signal of 1, one column."""
-    load = np.zeros((space.n_nodes, 1))
+def _source_load(space: GLLSpace, source: Source, box: Box, name: str) -> tuple[NDArray[np.int64], Array]:
+    """Nodes, and ∫ f φ_i dx at them for a signal of 1."""
     if isinstance(source, DistributedSource):
-        load[:, 0] = space.mass * evaluate(source.shape, space.points, box, f"{name}.shape")
+        shape = evaluate(source.shape, space.points, box, f"{name}.shape")
+        return np.arange(space.n_nodes), space.mass * shape
+    point = np.array(source.position, dtype=float)
+    if point.shape != (2,) or not np.isfinite([*point, source.amplitude]).all():
+        raise ValueError(f"{name}: expected a finite position (x, y) and amplitude, got {source}")
+    sampler = PointSampler(space.basis, point[:, None], f"{name}.position")
+    return sampler.nodes[:, 0], source.amplitude * sampler.weights[:, 0]
+
+
+def _entries(
+    space: GLLSpace,
+    nodes: list[NDArray[np.int64]],
+    columns: list[NDArray[np.int64]],
+    values: list[Array],
+    starts: NDArray[np.int64],
+    held: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """Divide loads by the mass, drop those at held nodes, and count the columns through."""
+    if not nodes:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    node, value = np.concatenate(nodes), np.concatenate(values)
+    column = np.concatenate([own + start for own, start in zip(columns, starts, strict=False)])
+    free = np.ones(space.n_nodes, dtype=bool)
+    free[[] if held is None else held] = False
+    kept = free[node] & (value != 0.0)
+    return node[kept], column[kept], value[kept] / space.mass[node[kept]]
+
+
+def _signal_values(signal: TimeSignal, times: Array, name: str) -> Array:
+    """Values at all times; only a `Signal` is known to take them at once."""
+    if isinstance(signal, Signal):
+        values = np.asarray(signal(times), dtype=float)
+        values = values if values.shape == times.shape else np.full(len(times), np.nan)
     else:
-        point = np.array(source.position, dtype=float)
-        if point.shape != (2,) or not np.isfinite([*point, source.amplitude]).all():
-            raise ValueError(f"{name}: expected a finite position (x, y) and amplitude, got {source}")
-        sampler = PointSampler(space.basis, point[:, None], f"{name}.position")
-        np.add.at(load[:, 0], sampler.nodes[:, 0], source.amplitude * sampler.weights[:, 0])
-    return sp.csc_matrix(load)
-
-
-def _flux_loads(space: GLLSpace, flux: BoundaryFlux) -> sp.csc_matrix:
-    """∫ q φ_i ds, one column for the value of q at each node of each facet."""
-    nodes = flux.facets.nodes.ravel()
-    entries: tuple[Any, Any] = (flux.facets.lengths.ravel(), (nodes, np.arange(len(nodes))))
-    return sp.csc_matrix(entries, shape=(space.n_nodes, len(nodes)))
+        values = np.empty(len(times))
+        for k, t in enumerate(times):
+            value = np.asarray(signal(float(t)), dtype=float)
+            values[k] = value.item() if value.size == 1 else np.nan
+    if not np.isfinite(values).all():
+        t = times[~np.isfinite(values)][0]
+        raise ValueError(f"{name}: expected one finite value of the signal at t={t:g}")
+    return values

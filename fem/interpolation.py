@@ -17,8 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from slimwave.fem.gll import Array
 from slimwave.fem.kernels import compiled
+from slimwave.fem.lane_code import Lanes, Memory, instructions
 from slimwave.fem.lanes import ALIGNMENT, LaneLayout, aligned_zeros, rounded
-from slimwave.fem.line_kernels import Lanes, Memory, instructions
 
 ROWS = 4
 """Number of values of x that are worked on together, so that weights are loaded once for all of them."""

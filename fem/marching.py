@@ -1,10 +1,9 @@
 """From output time to output time: the plan of a run, and where it stands."""
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, takewhile
 from typing import Any
 
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 
 from slimwave.fem.checkpointing import Keeper
 from slimwave.fem.driven import DrivenStepper
-from slimwave.fem.gll import Array, lagrange, lagrange_slopes
-from slimwave.fem.operators import State
+from slimwave.fem.drives import Drive
+from slimwave.fem.gll import Array
+from slimwave.fem.operators import State, WaveOperator
+from slimwave.fem.readings import Readings
 from slimwave.fem.recording import Recorder
-from slimwave.fem.stepping import Stepper
+from slimwave.fem.stepping import Scheme, Stepper
 
 BUNDLE = 2**19
-"""Bytes of a field at the output times that a free march visits without a pause."""
+"""Bytes of a field at the output times that a march visits without a pause."""
 
 
 @dataclass(frozen=True)
@@ -200,95 +201,84 @@ class FreeMarch(March):
 
 
 class DrivenMarch(March):
-    """March of a driven wave, by `DrivenStepper`, with one step and no restart.
-
-    The field at an output time is read off the polynomial of degree 6 in time through the seven levels
-    around it, and v is its slope: errors of order Δt⁷ and Δt⁶, below those of the scheme. A restart from
-    u and v would be unstable where an absorbing boundary makes the equation stiff.
+    """March of a driven wave, by `DrivenStepper`, with one step and no restart; see `readings`.
 
     Parameters
     ----------
-    stepper
-        At t = 0.
+    begin
+        Makes a stepper from u, v, the time step and the number of the last step.
     u, v
         Initial fields.
-    times
-        Output times.
+    plan
+        The plan.
+    velocities
+        Whether v will be read.
     """
 
-    LEVELS = 7
-
-    def __init__(self, stepper: DrivenStepper, u: State, v: State, times: Array):
-        self.reached, self.total, self.u = 0, len(times), u[None]
-        self.time_step, self.n_steps = stepper.time_step, round(times[-1] / stepper.time_step)
-        self._stepper, self._times = stepper, times
-        self._v: State | None = v[None]
-        self._place = 0.0
-        self._levels = deque([stepper.before, stepper.u], maxlen=self.LEVELS)
-
-    def advance(self, most: int | None = None) -> tuple[int, int]:
-        """See `March.advance`."""
-        time, stepper = self._times[self.reached], self._stepper
-        last = max(round(time / stepper.time_step) + self.LEVELS // 2, self.LEVELS - 2)
-        steps = max(last - stepper.count, 0) if time > 0.0 else 0
-        if most is not None and steps > most:
-            self._step(most)
-            return most, 0
-        self._step(steps)
-        if time > 0.0:
-            self._read(time)
-        self.reached += 1
-        return steps, 1
-
-    def _step(self, count: int) -> None:
-        for _ in range(count):
-            self._stepper.step()
-            self._levels.append(self._stepper.u)
-
-    def _read(self, time: float) -> None:
-        """Interpolate u at a time between the levels; v, its slope there, when it is read."""
-        place = time / self._stepper.time_step - (self._stepper.count - self.LEVELS + 1)
-        self._place = float(round(place)) if abs(place - round(place)) < 1e-6 else place
-        self.u, self._v = self._combine(lagrange(self._numbers, np.array(self._place))), None
+    def __init__(
+        self,
+        begin: Callable[[State, State, float, int], DrivenStepper],
+        u: State,
+        v: State,
+        plan: Plan,
+        *,
+        velocities: bool,
+    ):
+        self.reached, self.total, self.u, self._v = 0, len(plan.times), u[None], v[None]
+        self.time_step, self._velocities = plan.one_step, velocities
+        self.n_steps = round(plan.times[-1] / self.time_step)
+        self._initial = int(plan.times[0] == 0.0)  # number of output times at t = 0
+        self._readings = Readings.of_times(plan.times[self._initial :], self.time_step)
+        self._most_outputs = max(1, BUNDLE // u.nbytes)
+        self._stepper = begin(u, v, self.time_step, self._readings.steps)
 
     @property
     def v(self) -> State:
         """See `March.v`."""
-        if self._v is None:
-            slopes = lagrange_slopes(self._numbers, np.array(self._place)) / self._stepper.time_step
-            self._v = self._combine(slopes)
         return self._v
 
-    @property
-    def _numbers(self) -> Array:
-        return np.arange(self.LEVELS, dtype=float)
-
-    def _combine(self, weights: Array) -> State:
-        """Σ weights · levels."""
-        dtype = self._stepper.u.dtype.type
-        return sum_of(dtype(weight) * level for weight, level in zip(weights, self._levels, strict=True))[
-            None
-        ]
+    def advance(self, most: int | None = None) -> tuple[int, int]:
+        """See `March.advance`."""
+        if self.reached < self._initial:
+            self.reached += 1
+            return 0, 1
+        first, taken = self.reached - self._initial, self._stepper.count
+        end = min(first + self._most_outputs, len(self._readings.ends))
+        if most is not None:
+            end = min(end, int(np.searchsorted(self._readings.ends, taken + most, side="right")))
+        if end <= first:
+            assert most is not None
+            self._stepper.advance(most)
+            return most, 0
+        readings = self._readings.part(first, end, taken)
+        self.u, self._v = self._stepper.visit(readings, velocities=self._velocities)
+        self.reached += end - first
+        return readings.steps, end - first
 
     def save(self) -> dict[str, NDArray[Any]]:
         """See `March.save`."""
-        levels = {f"level_{k}": level for k, level in enumerate(self._levels)}
-        return self._stepper.save() | levels | {"reached": np.array(self.reached)}
+        return self._stepper.save() | {"reached": np.array(self.reached)}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """See `March.restore`."""
         self._stepper.restore(saved)
         self.reached = int(saved["reached"])
-        count = sum(name.startswith("level_") for name in saved)
-        self._levels = deque((saved[f"level_{k}"] for k in range(count)), maxlen=self.LEVELS)
 
 
-def sum_of(states: Iterator[State]) -> State:
-    """Sum of states; the first is overwritten."""
-    total = next(states)
-    for state in states:
-        total += state
-    return total
+def march_of(
+    operator: WaveOperator,
+    scheme: Scheme,
+    drive: Drive,
+    u: State,
+    v: State,
+    plan: Plan,
+    *,
+    velocities: bool,
+) -> March:
+    """The march of a wave: a free one where nothing drives it."""
+    if drive.acts:
+        return DrivenMarch(partial(DrivenStepper, operator, scheme, drive), u, v, plan, velocities=velocities)
+    return FreeMarch(partial(Stepper, operator, scheme), u, v, plan.legs, velocities=velocities)
 
 
 def walk(

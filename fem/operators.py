@@ -14,11 +14,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import DTypeLike, NDArray
 
-from slimwave.fem import kernels, line_kernels, visits
+from slimwave.fem import kernels, line_kernels, march_kernels, visits
 from slimwave.fem.assembly import stiffness_matrix
 from slimwave.fem.gll import Array
 from slimwave.fem.lanes import aligned_zeros
-from slimwave.fem.line_kernels import steps_together, work_size
+from slimwave.fem.line_kernels import buffer_size
+from slimwave.fem.march_kernels import steps_together, work_size
 from slimwave.fem.space import GLLSpace
 from slimwave.fem.structured import TensorGrid, line_weights
 
@@ -130,6 +131,8 @@ class TensorOperator(WaveOperator):
 
     Attributes
     ----------
+    weights
+        As given.
     layout
         How states lie in memory.
     """
@@ -139,13 +142,13 @@ class TensorOperator(WaveOperator):
         self.mass, self.places = grid.packed_mass, grid.places
         self.layout = grid.layout
         self._grid = grid
-        self._weights = weights
+        self.weights = weights
 
     def part(self, number: int) -> "TensorOperator":
         """Return the operator of one of the media; one medium for all stays as it is."""
-        if len(self._weights) == 1:
+        if len(self.weights) == 1:
             return self
-        return TensorOperator(self._grid, self._weights[number : number + 1])
+        return TensorOperator(self._grid, self.weights[number : number + 1])
 
     def state(self, nodal: Array) -> State:
         """Nodal values ([batch,] n_nodes), laid out by lanes."""
@@ -160,10 +163,10 @@ class TensorOperator(WaveOperator):
     def update(self, y: State, x: State, out: State, a: float, b: float, s: float) -> None:
         """See `WaveOperator.update`."""
         layout, real = self.layout, self.dtype.type
-        work = aligned_zeros((work_size(layout, self.dtype.itemsize, fields=0),), self.dtype)
+        work = aligned_zeros((buffer_size(layout, self.dtype.itemsize),), self.dtype)
         y, x, out = (field.reshape(-1, layout.size) for field in (y, x, out))
         factors = real(a), real(b), real(s)
-        line_kernels.update(self._weights, y, x, out, work, factors, layout.strides, (0,) * layout.order)
+        line_kernels.update(self.weights, y, x, out, work, factors, layout.strides, (0,) * layout.order)
 
     def leapfrog(self, u: State, old: State, step: float, count: int) -> tuple[State, State]:
         """See `WaveOperator.leapfrog`."""
@@ -175,9 +178,9 @@ class TensorOperator(WaveOperator):
 
     def _march(self, u: State, old: State, step: float, count: int, stages: int) -> tuple[State, State]:
         layout = self.layout
-        work, together = self._work(3, stages)
-        line_kernels.march(
-            self._weights, u.reshape(-1, layout.size), old.reshape(-1, layout.size), work,
+        work, together = self.work(3, stages)
+        march_kernels.march(
+            self.weights, u.reshape(-1, layout.size), old.reshape(-1, layout.size), work,
             self.dtype.type(step**2), count, stages, together, layout.strides, (0,) * layout.order,
         )  # fmt: skip
         return (u, old) if count % 2 == 0 else (old, u)
@@ -193,18 +196,18 @@ class TensorOperator(WaveOperator):
     ) -> tuple[State, State, State]:
         """See `WaveOperator.visit`."""
         stages, layout = order // 2, self.layout
-        work, together = self._work(4, stages)
+        work, together = self.work(4, stages)
         visits.visit(
-            self._weights[0], levels, work, self.dtype.type(step**2), counts, stages, together,
+            self.weights[0], levels, work, self.dtype.type(step**2), counts, stages, together,
             layout.strides, (0,) * layout.order, fields, changes,
         )  # fmt: skip
         return levels
 
-    def _work(self, fields: int, stages: int) -> tuple[State, int]:
+    def work(self, fields: int, stages: int) -> tuple[State, int]:
         """Buffer for so many fields and products per step, and how many steps a march takes together."""
         itemsize = self.dtype.itemsize
         together = steps_together(self.layout, itemsize)
-        size = work_size(self.layout, itemsize, fields=fields, products=together * stages)
+        size = work_size(self.layout, itemsize, fields, together * stages)
         return aligned_zeros((size,), self.dtype), together
 
 

@@ -12,7 +12,7 @@ True
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -22,12 +22,13 @@ from skfem import Mesh
 from slimwave import __version__
 from slimwave.fem.boundaries import Boundaries
 from slimwave.fem.checkpointing import Checkpoint, Keeper, fingerprint
-from slimwave.fem.conditions import absorption, boundary_terms
-from slimwave.fem.driven import STEEPEST_LAYER, VARIABLE_DAMPING, Drive, DrivenStepper
+from slimwave.fem.conditions import absorption, boundary_terms, total_drag
+from slimwave.fem.driven import STEEPEST_LAYER
+from slimwave.fem.drives import Drive
 from slimwave.fem.fields import Field, evaluate
 from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
-from slimwave.fem.marching import DrivenMarch, FreeMarch, March, Plan, walk
+from slimwave.fem.marching import Plan, march_of, walk
 from slimwave.fem.materials import Material, damping_at_nodes, squared_speed
 from slimwave.fem.memory import SPARSE_PER_ENTRY, TENSOR_PER_NODE, require_memory
 from slimwave.fem.operators import State, WaveOperator, build_operator
@@ -37,7 +38,7 @@ from slimwave.fem.solution import Solution as Solution
 from slimwave.fem.solution import mesh_hash
 from slimwave.fem.space import GLLSpace, as_space
 from slimwave.fem.spectra import spectral_bound
-from slimwave.fem.stepping import Scheme, Stepper, UnstableTimeStepError, find_scheme
+from slimwave.fem.stepping import VARIABLE_DAMPING, Scheme, Stepper, UnstableTimeStepError, find_scheme
 
 DTYPES = ("float64", "float32")
 
@@ -105,15 +106,13 @@ class WaveSolver:
     def _set_drag(self) -> None:
         """Damping and absorption at the nodes, and the terms of a matched layer."""
         space, boundary = self.space, self._boundary
-        self._drag, self._backing = self._damping.copy(), np.zeros(space.n_nodes)
+        self._drag = total_drag(space, boundary, self._damping, self._squared_speed)
+        self._backing = np.zeros(space.n_nodes)
         self._layer: MatchedLayer | None = None
-        if boundary.absorbing:
-            self._drag += absorption(space, boundary.absorbing, space.by_elements(self._squared_speed))
         if boundary.layer is not None:
             by_elements = space.by_elements(self._squared_speed)
             self._backing = absorption(space, boundary.backing, by_elements)
             self._layer = MatchedLayer(space, boundary.layer, by_elements, self._held)
-        self._drag[self._held] = 0.0
 
     def operator(self, dtype: str = "float64") -> WaveOperator:
         """L = M⁻¹K in the given type; assembled on first use."""
@@ -126,14 +125,10 @@ class WaveSolver:
     def stable_time_step(self, scheme: str = "lax-wendroff") -> float:
         """Largest time step that is safely stable; see `driven` for what damping and layers take off."""
         rule = find_scheme(scheme)
-        stiffening = 0.0 if self._layer is None else float(self._layer.stiffening.max())
-        step = rule.largest_step(self.spectral_radius + stiffening)
-        varies = rule.order == 4 and self._undriven.varies
-        if varies or self._layer is not None:
-            step *= VARIABLE_DAMPING
-        if self._layer is not None:
-            step = min(step, STEEPEST_LAYER / self._layer.steepest)
-        return step
+        if self._layer is None:
+            return rule.largest_step(self.spectral_radius, varies=self._undriven.varies)
+        stiffest = self.spectral_radius + float(self._layer.stiffening.max())
+        return min(VARIABLE_DAMPING * rule.largest_step(stiffest), STEEPEST_LAYER / self._layer.steepest)
 
     def nodal(self, field: Field, name: str = "field") -> Array:
         """Values of a field at the nodes, shape (n_nodes,), zero on Dirichlet sides."""
@@ -227,7 +222,7 @@ class WaveSolver:
         )
         drive = self._drive(sources) if sources else self._undriven
         start = self._initial_fields(operator, drive, u0, v0)
-        march = self._march(operator, rule, drive, start, plan, velocities=needs_velocities(wanted))
+        march = march_of(operator, rule, drive, *start, plan, velocities=needs_velocities(wanted))
         keeper = None
         if checkpoint is not None:
             outputs = (grid, () if receivers is None else np.asarray(receivers), nodes, wanted, scheme)
@@ -273,30 +268,15 @@ class WaveSolver:
     ) -> tuple[State, State]:
         u, v = self.nodal(u0, "u0"), self.nodal(v0, "v0")
         if drive.moving:
-            u[self._held] = drive.prescribed(0.0)
+            u[self._held] = drive.prescribed.values(np.zeros(1))[0]
         return operator.state(u), operator.state(v)
-
-    def _march(
-        self,
-        operator: WaveOperator,
-        scheme: Scheme,
-        drive: Drive,
-        start: tuple[State, State],
-        plan: Plan,
-        *,
-        velocities: bool,
-    ) -> March:
-        if not drive.acts:
-            return FreeMarch(partial(Stepper, operator, scheme), *start, plan.legs, velocities=velocities)
-        stepper = DrivenStepper(operator, scheme, drive, *start, plan.one_step)
-        return DrivenMarch(stepper, *start, plan.times)
 
     def _fingerprint(
         self, start: tuple[State, State], drive: Drive, plan: Plan, outputs: Sequence[object]
     ) -> str:
         """What tells this run from others; functions of time count by their values at the output times."""
-        loads = [values(t) for t in plan.times for values in (drive.forcing, drive.prescribed)]
-        fields = [plan.times, self._squared_speed, drive.damping, drive.forcing.nodes, *start, *loads]
+        loads = [drive.forcing.strengths(plan.times), drive.prescribed.values(plan.times)]
+        fields = [plan.times, self._squared_speed, drive.damping, *drive.forcing.entries, *start, *loads]
         names = (__version__, mesh_hash(self.space.mesh), self.space.order, self._boundary_names)
         return fingerprint([*fields, *names, *plan.legs, *outputs])
 

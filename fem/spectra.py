@@ -40,15 +40,46 @@ def spectral_bound(space: GLLSpace, squared_speed: Array) -> float:
     return bound * (1.0 + 1e-6)
 
 
-def stable_time_step(space: GLLSpace, largest_speed: float, scheme: str = "lax-wendroff") -> float:
-    """Time step that is safely stable in every undamped medium with c ≤ `largest_speed`.
+def stable_time_step(
+    space: GLLSpace,
+    largest_speed: float,
+    scheme: str = "lax-wendroff",
+    *,
+    largest_damping: float = 0.0,
+    absorbing: bool = False,
+) -> float:
+    """Time step that is safely stable in every medium with c and γ up to the given ones.
 
     By collocation, K is a sum of squares with the weights c² ≥ 0: its eigenvalues grow with c everywhere, and
     the constant medium of the largest speed has the largest. Waves that take this step do not depend on which
-    media are solved beside them.
+    media are solved beside them, nor on their walls, sources and dampings. Matched layers need smaller steps.
+
+    Parameters
+    ----------
+    space
+        Where the media lie.
+    largest_speed
+        Largest c at any node, as the solver sees it.
+    scheme
+        As in `WaveSolver`.
+    largest_damping
+        Largest γ; only whether it is zero counts.
+    absorbing
+        Whether a part of the boundary may absorb.
+
+    Raises
+    ------
+    ValueError
+        For a speed that is not finite and positive, a damping that is not finite or below 0, and an unknown
+        scheme.
     """
-    radius = spectral_bound(space, np.full(space.n_nodes, largest_speed**2))
-    return find_scheme(scheme).largest_step(radius) * (1.0 - ROUNDING)
+    rule = find_scheme(scheme)
+    if not 0.0 < largest_speed < np.inf:
+        raise ValueError(f"largest_speed: expected a finite positive speed, got {largest_speed:g}")
+    if not 0.0 <= largest_damping < np.inf:
+        raise ValueError(f"largest_damping: expected a finite damping of at least 0, got {largest_damping:g}")
+    radius = spectral_bound(space, np.full(space.n_nodes, float(largest_speed) ** 2))
+    return rule.largest_step(radius, varies=absorbing or largest_damping > 0.0) * (1.0 - ROUNDING)
 
 
 def _tensor_bound(grid: TensorGrid, fastest: Array) -> float:

@@ -1,4 +1,4 @@
-"""Compiled marches of a free wave on a tensor grid through many output times, without a way back to Python.
+"""Compiled marches of a wave on a tensor grid through many output times, without a way back to Python.
 
 The wave and its weights stay in the fastest caches from the first output time to the last.
 """
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from slimwave.fem.kernels import compiled
 from slimwave.fem.lanes import Strides
-from slimwave.fem.line_kernels import advance, divide
+from slimwave.fem.line_kernels import divide
+from slimwave.fem.march_kernels import Loads, advance
 
 Array = NDArray[Any]
 
@@ -31,28 +32,105 @@ def visit(
     """Take counts[n] time steps to output n, for each n; see `operators.WaveOperator.visit`.
 
     The levels u, u⁻ and u⁺ are overwritten with those of the last output. `work` is a buffer of
-    `line_kernels.work_size` numbers with four fields; the others are those of `line_kernels.march`.
+    `march_kernels.work_size` numbers with four fields; the others are those of `march_kernels.march`.
     """
-    size, looks_ahead = fields.shape[1], changes.shape[0] > 0
-    u, old, ahead = work[:size], work[size : 2 * size], work[2 * size : 3 * size]
-    scratch, buffers = work[3 * size : 4 * size], divide(work[4 * size :], together * stages, strides, order)
-    copy(levels[0], u)
-    copy(levels[1], old)
+    size, looks_ahead, real = fields.shape[1], changes.shape[0] > 0, fields.dtype.type
+    # Two steps between the same two fields, or three fields in turn, so that those around an output stay.
+    ring = work[: 3 * size].reshape(3, size)[: 3 if looks_ahead else 2]
+    scratch, buffers = (
+        (work[3 * size : 4 * size],),
+        divide(work[4 * size :], together * stages, strides, order),
+    )
+    scalars, count = (real(2), real(-1), step2), len(ring)
+    copy(levels[0], ring[0])
+    copy(levels[1], ring[count - 1])
+    newest = 0
     for number in range(counts.size):
-        count = counts[number]
-        if number > 0 and looks_ahead:
-            u, old, ahead = ahead, u, old
-            count -= 1
-        u, old = advance(table, u, old, scratch, buffers, step2, count, stages, together, strides, order)
-        copy(u, fields[number])
+        steps = counts[number] - (1 if number > 0 and looks_ahead else 0)
+        advance(
+            table, ring, newest, scratch, buffers, scalars, step2, (), (), 0, steps, stages, together,
+            strides, order,
+        )  # fmt: skip
+        newest += steps
+        copy(ring[newest % count], fields[number])
         if looks_ahead:
-            copy(old, ahead)
-            advance(table, u, ahead, scratch, buffers, step2, 1, stages, together, strides, order)
+            advance(
+                table, ring, newest, scratch, buffers, scalars, step2, (), (), 0, 1, stages, together,
+                strides, order,
+            )  # fmt: skip
+            newest += 1
+            ahead, old = ring[newest % count], ring[(newest + 1) % count]
             for k in range(size):
                 changes[number, k] = ahead[k] - old[k]
-    copy(u, levels[0])
-    copy(old, levels[1])
-    copy(ahead, levels[2])
+    if looks_ahead:
+        copy(ring[newest % count], levels[2])
+        newest -= 1
+    copy(ring[newest % count], levels[0])
+    copy(ring[(newest + count - 1) % count], levels[1])
+
+
+@compiled()
+def drive(
+    table: Array,
+    levels: Array,
+    newest: int,
+    work: Array,
+    scalars: tuple[float, float, float],
+    step2: float,
+    drag: tuple[Array, ...],
+    loads: Loads,
+    steps: int,
+    ends: NDArray[Any],
+    values: Array,
+    slopes: Array,
+    stages: int,
+    together: int,
+    strides: Strides,
+    order: tuple[int, ...],
+    fields: Array,
+    velocities: Array,
+) -> None:
+    """Take `steps` time steps with a driven wave and read it after ends[n] of them, for each n.
+
+    Parameters
+    ----------
+    work
+        Buffer of `march_kernels.work_size` numbers for 2 fields, aligned.
+    ends
+        Increasing, at most `steps`.
+    values, slopes
+        Weights of all levels, the oldest first, shape (outputs, ring).
+    fields, velocities
+        Receive their sums with these weights, shape (outputs, size); there may be no velocities.
+
+    The others are those of `march_kernels.advance`.
+    """
+    size = levels.shape[1]
+    scratch = (work[:size], work[size : 2 * size])
+    buffers = divide(work[2 * size :], together * stages, strides, order)
+    done = 0
+    for number in range(ends.size + 1):
+        end = ends[number] if number < ends.size else steps
+        advance(
+            table, levels, newest + done, scratch, buffers, scalars, step2, drag, (loads,), done, end - done,
+            stages, together, strides, order,
+        )  # fmt: skip
+        done = end
+        if number < ends.size:
+            combine(levels, newest + done + 1, values[number], fields[number])
+            if velocities.shape[0] > 0:
+                combine(levels, newest + done + 1, slopes[number], velocities[number])
+
+
+@compiled("contract")
+def combine(levels: Array, oldest: int, weights: Array, out: Array) -> None:
+    """Write the sum of all levels with their weights to `out`; the oldest lies at its number modulo ring."""
+    out[:] = 0
+    for k in range(weights.size):
+        weight, level = weights[k], levels[(oldest + k) % levels.shape[0]]
+        if weight != 0:
+            for j in range(out.size):
+                out[j] += weight * level[j]
 
 
 @compiled()

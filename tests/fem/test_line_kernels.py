@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skfem import MeshQuad
 
-from slimwave.fem import lanes, line_kernels
+from slimwave.fem import lanes, march_kernels
 from slimwave.fem.gll import differentiation_matrix, gll_nodes
+from slimwave.fem.lane_code import differentiate, differentiate_back
 from slimwave.fem.lanes import LaneLayout, aligned_zeros
-from slimwave.fem.line_kernels import differentiate, differentiate_back
 from slimwave.fem.materials import PerElement, squared_speed
 from slimwave.fem.meshes import rectangle
 from slimwave.fem.operators import SparseOperator, TensorOperator, build_operator
@@ -107,7 +107,7 @@ def test_blocks_and_steps_in_one_pass_change_nothing(monkeypatch, scheme, order,
     """A small mesh cut into blocks of at least 16 lanes, twelve steps in one pass through them."""
     monkeypatch.setattr(lanes, "LARGEST_BLOCK", 16)
     monkeypatch.setattr(lanes, "SMALLEST_BLOCK", 16)
-    monkeypatch.setattr(line_kernels, "LARGE", 0)
+    monkeypatch.setattr(march_kernels, "LARGE", 0)
     operators, fields, step = pair_of_operators(
         graded(*shape), order, lambda x, _: 1 + 0.1 * x, WALLS, "float64"
     )

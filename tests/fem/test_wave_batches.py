@@ -169,10 +169,14 @@ def test_progress_is_reported(backend):
 
 
 def test_lists_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="wave_speeds: 3, boundaries: 2"):
+    with pytest.raises(ValueError, match="wave_speeds: 3, dampings: 1, boundaries: 2"):
         WaveBatch(SPACE, MEDIA, boundaries=["dirichlet", "neumann"])
+    with pytest.raises(ValueError, match="wave_speeds: 3, dampings: 2"):
+        WaveBatch(SPACE, MEDIA, dampings=[0.0, 1.0])
     with pytest.raises(ValueError, match="the batch: 3, u0s: 2"):
         WaveBatch(SPACE, MEDIA).run(PULSES[:2], times=TIMES, grid=GRID)
+    with pytest.raises(ValueError, match="the batch: 3, u0s: 1, v0s: 1, sources: 2"):
+        WaveBatch(SPACE, MEDIA).run(PULSES[0], times=TIMES, grid=GRID, sources=[[], []])
     with pytest.raises(ValueError, match="wave_speeds: 0"):
         WaveBatch(SPACE, [])
 
@@ -202,9 +206,11 @@ def test_bad_input_is_named():
 
 
 def test_bad_batches_are_refused():
-    with pytest.raises(ValueError, match="unknown condition 'pml'"):
-        WaveBatch(SPACE, MEDIA, boundaries="pml")
-    with pytest.raises(ValueError, match="boundaries: expected a name"):
+    with pytest.raises(ValueError, match="a batch has no matched layers"):
+        WaveBatch(SPACE, MEDIA, boundaries=["neumann", MIXED | {"right": "pml"}, "neumann"])
+    with pytest.raises(ValueError, match="unknown condition 'glass'"):
+        WaveBatch(SPACE, MEDIA, boundaries="glass")
+    with pytest.raises(ValueError, match="boundaries: expected a condition"):
         WaveBatch(SPACE, MEDIA, boundaries=3)
     with pytest.raises(ValueError, match="wave_speed: expected positive"):
         WaveBatch(SPACE, [1.0, -1.0])
