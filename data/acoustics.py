@@ -9,9 +9,9 @@ The bulk modulus K is one constant in all of them, so that p obeys the equation 
     p_tt = ∇·(c² ∇p),
 
 and a trajectory becomes u = p, v = p_t = −K ∇·w, with the divergence from central differences (second
-order). A WALL, where the normal velocity vanishes, is a Neumann wall of p (+1); an OPEN side is neither odd
-nor even (0, so that fields extended beyond it are zero there). The fields stand at the centres of cells: a
-wall lies half a cell outside the grid.
+order). A WALL, where the normal velocity vanishes, is a Neumann wall of p (+1), an OPEN side an absorbing one
+(0). The fields stand at the centres of cells, so that a wall lies half a cell outside the grid: a network,
+which mirrors in the outermost nodes, takes it half a cell further in.
 
 >>> windows = WaveWindows("the_well/acoustic_scattering_inclusions", "train", horizon=4)  # doctest: +SKIP
 """
@@ -26,14 +26,16 @@ import h5py
 import numpy as np
 
 from slimwave.data.checked_file import CheckedFile
+from slimwave.data.grid_energy import energy_density
 from slimwave.data.guard import DAMAGED, open_file
 from slimwave.data.handles import Handles
-from slimwave.data.reading import Stats
+from slimwave.data.info import Float64, SplitInfo, Stats
+from slimwave.data.moments import moments_of, stats_of
 from slimwave.data.run_folders import RUN
 from slimwave.data.schema import FIELDS, Float32
 from slimwave.data.shards import MANIFEST, DatasetError
 from slimwave.data.snapshots import Snapshots
-from slimwave.data.statistics import Moments
+from slimwave.data.splits import SPLITS, Split
 
 PREFIX = "acoustic_scattering"
 REMEDY = "use files of The Well's acoustic_scattering datasets"
@@ -50,25 +52,62 @@ def is_acoustic(root: Path) -> bool:
     return not ours and any((root / "data").glob("*/*.hdf5"))
 
 
-@dataclass(frozen=True)
+def acoustic_info(root: Path | str) -> "AcousticInfo":
+    """Read what an acoustic dataset holds.
+
+    Raises
+    ------
+    DatasetError
+        If a file is damaged, hostile, or of another kind.
+    ValueError
+        If none of its folders is a split.
+    """
+    splits = _splits(Path(root))
+    if not splits:
+        raise ValueError(
+            f"{root}/data: expected a folder for each split, such as train, with .hdf5 files in it"
+        )
+    return AcousticSource(root, splits[0]).info
+
+
+@dataclass(frozen=True, eq=False)
 class AcousticInfo:
-    """What an acoustic dataset holds; the names are those of :class:`slimwave.data.reading.DatasetInfo`.
+    """What an acoustic dataset holds; see :class:`slimwave.data.info.DatasetInfo`.
 
     Attributes
     ----------
     root
         Dataset folder.
-    grid, spacing
-        Cells (nx, ny), and distance (dx, dy) of their centres.
+    axes
+        Coordinates of the cells' centres, (nx,) and (ny,).
+    spacing
+        Distance (dx, dy) of these centres.
     macro_step
         Time between two snapshots.
+    absorbing
+        Whether a side is open.
     """
 
     root: Path
-    grid: tuple[int, int]
+    axes: tuple[Float64, Float64]
     spacing: tuple[float, float]
     macro_step: float
-    damped = driven = False
+    absorbing: bool
+
+    @property
+    def damped(self) -> bool:
+        """Whether any trajectory may be damped: never."""
+        return False
+
+    @property
+    def driven(self) -> bool:
+        """Whether any trajectory may have a source: never."""
+        return False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Cells (nx, ny)."""
+        return len(self.axes[0]), len(self.axes[1])
 
     @property
     def stats(self) -> Stats:
@@ -81,22 +120,25 @@ class AcousticInfo:
         return self._sample[1]
 
     @cached_property
+    def splits(self) -> dict[Split, SplitInfo]:
+        """Size of each split."""
+        sources = {split: AcousticSource(self.root, split) for split in _splits(self.root)}
+        return {split: SplitInfo(one.trajectories, one.snapshots) for split, one in sources.items()}
+
+    @cached_property
     def _sample(self) -> tuple[Stats, float]:
         source = AcousticSource(self.root, "train")
-        moments: dict[tuple[str, str], Moments] = {}
-        fastest = 0.0
-        for name, tag, values in _sampled_fields(source):
-            moments[name, tag] = moments.get((name, tag), Moments()) + Moments.of(values)
-            fastest = max(fastest, float(values.max())) if name == "c" else fastest
-        stats: Stats = {}
-        for (name, tag), total in moments.items():
-            for key in ("mean", "std", "rms"):
-                stats.setdefault(key + tag, {})[name] = float(getattr(total, key))
-        return stats, fastest
+        return stats_of(moments_of(_sampled_fields(source))), max(
+            float(fields["c"].max()) for fields in _sampled_fields(source, snapshots=1)
+        )
+
+
+def _splits(root: Path) -> list[Split]:
+    return [split for split in SPLITS if any((root / "data" / split).glob("*.hdf5"))]
 
 
 class AcousticSource:
-    """Snapshots of a split of an acoustic dataset; see :class:`slimwave.data.windows.Source`.
+    """Snapshots of a split of an acoustic dataset; see :class:`slimwave.data.datasets.Source`.
 
     Parameters
     ----------
@@ -122,7 +164,8 @@ class AcousticSource:
         self.handles = Handles(AcousticFile)
         first = AcousticFile(self.files[0])
         self.snapshots = first.snapshots
-        self.info = AcousticInfo(self.root, first.grid, first.spacing, first.macro_step)
+        absorbing = bool((first.walls == 0).any())
+        self.info = AcousticInfo(self.root, first.axes, first.spacing, first.macro_step, absorbing)
         counts = [first.trajectories, *(AcousticFile(path).trajectories for path in self.files[1:])]
         self.ends = np.cumsum(counts)
         self.trajectories = int(self.ends[-1])
@@ -140,14 +183,21 @@ class AcousticSource:
         speed = file.read_constant("speed_of_sound", row)
         return Snapshots(file.read_states(row, snapshots), speed, file.walls.copy())
 
+    def energy(self, trajectory: int, read: Snapshots) -> Float64:
+        """Return the energies (n,) of snapshots on the grid, one cell after the other."""
+        del trajectory
+        u, v = read.states[:, 0], read.states[:, 1]
+        density = energy_density(u, v, read.wave_speed, np.zeros(4), self.info.spacing)
+        return np.asarray(density.sum(axis=(1, 2)) * np.prod(self.info.spacing))
+
 
 class AcousticFile:
     """One open file of an acoustic dataset, its header checked; closed with the object.
 
     Attributes
     ----------
-    trajectories, snapshots, grid, spacing, macro_step
-        Shape of the fields, and distances in space and time.
+    trajectories, snapshots, grid, axes, spacing, macro_step
+        Shape of the fields, coordinates, and distances in space and time.
     walls
         Sign of left, right, bottom, top: +1 WALL, 0 OPEN.
     """
@@ -168,6 +218,7 @@ class AcousticFile:
             checked.refuse("attribute dataset_name of /", f"{PREFIX}_…", name)
         times, x, y = (checked.data(f"dimensions/{axis}", (None,), "f")[()] for axis in ("time", "x", "y"))
         self.trajectories = int(checked.attribute("/", "n_trajectories", int))
+        self.axes = x.astype(np.float64), y.astype(np.float64)
         self.snapshots, self.grid = len(times), (len(x), len(y))
         if min(self.snapshots, *self.grid) < 3:
             checked.refuse(
@@ -217,15 +268,12 @@ class AcousticFile:
         return float(np.median(modulus))
 
 
-def _sampled_fields(source: AcousticSource) -> Iterator[tuple[str, str, Any]]:
-    """Yield name, tag and values of every field of a few trajectories, evenly spread."""
+def _sampled_fields(source: AcousticSource, snapshots: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield u, v and c of a few trajectories, evenly spread."""
     spread = np.linspace(0, source.trajectories - 1, min(SAMPLED, source.trajectories)).round().astype(int)
     for trajectory in spread:
-        states, wave_speed, *_ = source.read(int(trajectory), range(source.snapshots))
-        for channel, name in enumerate(FIELDS):
-            yield name, "", states[:, channel]
-            yield name, "_delta", np.diff(states[:, channel].astype(np.float64), axis=0)
-        yield "c", "", wave_speed
+        read = source.read(int(trajectory), range(snapshots or source.snapshots))
+        yield {"u": read.states[:, 0], "v": read.states[:, 1], "c": read.wave_speed}
 
 
 def _step(checked: CheckedFile, axis: str, values: Any) -> float:

@@ -23,6 +23,7 @@ from slimwave.data.durable import remove_parts, write_bytes, write_pieces
 from slimwave.data.guard import open_guarded
 from slimwave.data.headers import read_header
 from slimwave.data.lock import folder_lock
+from slimwave.data.moments import FieldMoments, moments_of
 from slimwave.data.processes import run_tasks
 from slimwave.data.progress import progress_bar
 from slimwave.data.reading import STATS, read_stats
@@ -42,7 +43,7 @@ from slimwave.data.shards import (
     sha256_of_pieces,
     shard_tasks,
 )
-from slimwave.data.statistics import ShardMoments, moments_of, write_statistics
+from slimwave.data.statistics import write_statistics
 
 LIST_EVERY = 1.0
 """Seconds between two writings of the manifest, which grows with the dataset."""
@@ -113,7 +114,7 @@ def _generate(config: GenerateConfig, folder: RunFolder, *, progress: bool) -> G
     manifest = _finished(folder.path, config, tasks)
     listed = {entry.file for entry in manifest.shards}
     missing = [task for task in tasks if task.file not in listed]
-    moments: dict[str, ShardMoments] = {}
+    moments: dict[str, FieldMoments] = {}
     written = time.monotonic()
     with (
         progress_bar(
@@ -172,7 +173,7 @@ class _Shard:
     """A shard that was solved: its manifest entry, what it adds to the statistics, and its process time."""
 
     entry: ShardEntry
-    moments: ShardMoments
+    moments: FieldMoments
     cpu_seconds: float
 
 

@@ -38,12 +38,17 @@ def grid_energy(u: Array, v: Array, c: Array, walls: Array, spacing: tuple[float
     array
         Shape (T,).
     """
+    weights = np.multiply.outer(_trapezoid(u.shape[1], spacing[0]), _trapezoid(u.shape[2], spacing[1]))
+    energy: Array = np.einsum("txy,xy->t", energy_density(u, v, c, walls, spacing), weights)
+    return energy
+
+
+def energy_density(u: Array, v: Array, c: Array, walls: Array, spacing: tuple[float, float]) -> Array:
+    """Return ½ (v² + c² ∇u·∇u) at the nodes, (T, nx, ny); see :func:`grid_energy`."""
     along_x = _derivative(u.swapaxes(-1, -2), walls[0], walls[1], spacing[0]).swapaxes(-1, -2)
     along_y = _derivative(u, walls[2], walls[3], spacing[1])
-    density = 0.5 * (v.astype(np.float64) ** 2 + c.astype(np.float64) ** 2 * (along_x**2 + along_y**2))
-    weights = np.multiply.outer(_trapezoid(u.shape[1], spacing[0]), _trapezoid(u.shape[2], spacing[1]))
-    energy: Array = np.einsum("txy,xy->t", density, weights)
-    return energy
+    density: Array = 0.5 * (v.astype(np.float64) ** 2 + c.astype(np.float64) ** 2 * (along_x**2 + along_y**2))
+    return density
 
 
 def _derivative(values: Array, low: float, high: float, step: float) -> Array:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from slimwave.data.reading import Stats
+from slimwave.data.info import Stats
 from slimwave.data.schema import DAMPING, FIELDS
 
 Normalisation = Literal["std", "rms"]

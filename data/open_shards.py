@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 
 from slimwave.data.handles import Handles
-from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
-from slimwave.data.schema import DAMPING, FIELDS, Float32
+from slimwave.data.reading import ShardedInfo, open_shard, sharded_info
+from slimwave.data.schema import DAMPING, FIELDS, Float32, Float64
 from slimwave.data.shards import DatasetError, ShardEntry
 from slimwave.data.snapshots import Snapshots
 
@@ -27,7 +27,7 @@ MOST_BUFFERS = 512
 
 
 class ShardSource:
-    """Snapshots of a split of a slimwave dataset; see :class:`slimwave.data.windows.Source`.
+    """Snapshots of a split of a slimwave dataset; see :class:`slimwave.data.datasets.Source`.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ShardSource:
     """
 
     def __init__(self, root: Path | str, split: str) -> None:
-        self.info = dataset_info(root)
+        self.info = sharded_info(root)
         self.entries = self.info.shards(split)
         self.firsts = [entry.first for entry in self.entries]
         self.trajectories = sum(entry.trajectories for entry in self.entries)
@@ -54,6 +54,11 @@ class ShardSource:
             shard.read_constant(DAMPING, row) if self.info.damped else None,
         )
 
+    def energy(self, trajectory: int, read: Snapshots) -> Float64:
+        """Return the energies (n,) of the first snapshots of a trajectory by finite elements."""
+        entry = self.entries[bisect_right(self.firsts, trajectory) - 1]
+        return self.handles.get(entry).energy[trajectory - entry.first, : len(read.states)].copy()
+
 
 class OpenShard:
     """One open shard; closed with the object.
@@ -62,15 +67,18 @@ class OpenShard:
     ----------
     walls
         Shape (trajectories, 4).
+    energy
+        Shape (trajectories, snapshots).
     """
 
-    def __init__(self, info: DatasetInfo, entry: ShardEntry) -> None:
+    def __init__(self, info: ShardedInfo, entry: ShardEntry) -> None:
         self.path = info.root / entry.file
         self.entry, self.grid = entry, info.grid
         file, header = open_shard(info.root, entry, info.config)
         with file:
             self.offsets = {name: _offset(file["t0_fields"][name], self.path) for name in header.fields}
             self.walls: Float32 = header.walls
+            self.energy: Float64 = header.energy
         self.descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def __del__(self) -> None:

@@ -18,7 +18,7 @@ from slimwave import __version__
 from slimwave.data.durable import write_pieces
 from slimwave.data.grid_energy import grid_energy
 from slimwave.data.lock import folder_lock
-from slimwave.data.reading import STATS, DatasetInfo, dataset_info, spacing
+from slimwave.data.reading import STATS, ShardedInfo, sharded_info, spacing
 from slimwave.data.run_folders import Existing, RunFolder, require_writable
 from slimwave.data.scenarios import (
     REQUIRED_SPLITS,
@@ -79,7 +79,7 @@ def write_dataset(
     macro_step: float,
     trajectories_per_shard: int = 6,
     overwrite: bool = False,
-) -> DatasetInfo:
+) -> ShardedInfo:
     """Write trajectories as a dataset.
 
     Parameters
@@ -117,7 +117,7 @@ def write_dataset(
         write_statistics(root, manifest)
         replace(manifest, complete=True, stats_sha256=sha256_of(root / STATS)).write(root)
         folder.finish(shards=len(entries))
-    return dataset_info(root)
+    return sharded_info(root)
 
 
 def _settings(

@@ -26,7 +26,7 @@ import numpy as np
 
 from slimwave.data.durable import durable_file
 from slimwave.data.headers import ShardHeader
-from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
+from slimwave.data.reading import ShardedInfo, open_shard, sharded_info
 from slimwave.data.run_folders import require_writable
 from slimwave.data.scenarios import Split
 from slimwave.data.schema import Float32
@@ -55,20 +55,20 @@ def export_pdebench(root: Path | str, output: Path | str, *, seed: int | None = 
     OSError
         If the output cannot be written; a file that is not whole is not left.
     """
-    info, output = dataset_info(root), Path(output)
+    info, output = sharded_info(root), Path(output)
     if seed not in (None, info.config.seed):
         raise ValueError(f"--seed: {root} was generated from seed {info.config.seed}, expected {seed}")
     require_writable(output)
     return [_export_split(info, split, output / f"wave2d_{split}.h5") for split in info.splits]
 
 
-def _export_split(info: DatasetInfo, split: Split, path: Path) -> Path:
+def _export_split(info: ShardedInfo, split: Split, path: Path) -> Path:
     with durable_file(path) as raw:
         _fill(raw, info, split)
     return path
 
 
-def _fill(raw: BinaryIO, info: DatasetInfo, split: Split) -> None:
+def _fill(raw: BinaryIO, info: ShardedInfo, split: Split) -> None:
     """Write through an ordinary file: on a full disk HDF5's own file access can crash the interpreter."""
     with h5py.File(raw, "w") as file:
         for shard, header, row in _trajectories(info, split):
@@ -81,7 +81,7 @@ def _fill(raw: BinaryIO, info: DatasetInfo, split: Split) -> None:
             group.attrs["walls"] = header.walls[row]
 
 
-def _trajectories(info: DatasetInfo, split: Split) -> Iterator[tuple[h5py.File, ShardHeader, int]]:
+def _trajectories(info: ShardedInfo, split: Split) -> Iterator[tuple[h5py.File, ShardHeader, int]]:
     """Yield the shard of each trajectory, open, with its header and the trajectory's row."""
     for entry in info.shards(split):
         file, header = open_shard(info.root, entry, info.config)

@@ -1,6 +1,6 @@
-"""What a finished dataset holds, and its shards as checked open files.
+"""What a finished dataset of slimwave's own holds, and its shards as checked open files.
 
->>> info = dataset_info("runs/data")  # doctest: +SKIP
+>>> info = sharded_info("runs/data")  # doctest: +SKIP
 >>> info.splits["train"].trajectories, info.macro_step  # doctest: +SKIP
 (96, 0.02)
 """
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from slimwave.data.guard import open_file
 from slimwave.data.headers import ShardHeader, read_header
+from slimwave.data.info import Float64, SplitInfo, Stats
 from slimwave.data.plain import build
 from slimwave.data.run_folders import read_yaml
 from slimwave.data.scenarios import SPLITS, GenerateConfig, Split
@@ -23,20 +25,10 @@ STATS = "stats.yaml"
 FIELD_KEYS = ("mean", "std", "rms")
 DELTA_KEYS = ("mean_delta", "std_delta", "rms_delta")
 
-Stats = dict[str, dict[str, float]]
-
 
 @dataclass(frozen=True)
-class SplitInfo:
-    """Size of a split: trajectories, and snapshots per trajectory."""
-
-    trajectories: int
-    snapshots: int
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a finished dataset holds.
+class ShardedInfo:
+    """What a finished dataset of slimwave's own holds; see :class:`slimwave.data.info.DatasetInfo`.
 
     Attributes
     ----------
@@ -52,6 +44,8 @@ class DatasetInfo:
         two snapshots.
     max_speed
         Largest wave speed on the grid in any split.
+    manifest
+        Its shards, and whether the settings can solve its scenarios again.
     """
 
     root: Path
@@ -70,6 +64,12 @@ class DatasetInfo:
     def spacing(self) -> tuple[float, float]:
         """Grid spacing (dx, dy), in units of length."""
         return spacing(self.config)
+
+    @property
+    def axes(self) -> tuple[Float64, Float64]:
+        """Coordinates of the nodes, (nx,) and (ny,)."""
+        domain = self.config.domain
+        return np.linspace(0.0, domain.width, domain.nx), np.linspace(0.0, domain.height, domain.ny)
 
     @property
     def macro_step(self) -> float:
@@ -109,8 +109,8 @@ class DatasetInfo:
         return shards_of(self.manifest, split)
 
 
-def dataset_info(root: Path | str) -> DatasetInfo:
-    """Read what a dataset holds from its manifest and statistics.
+def sharded_info(root: Path | str) -> ShardedInfo:
+    """Read what a dataset of slimwave's own holds from its manifest and statistics.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def dataset_info(root: Path | str) -> DatasetInfo:
         for name in config.split_names
     }
     max_speed = max(entry.wave_speed[1] for entry in manifest.shards)
-    return DatasetInfo(root, config, splits, read_stats(root, manifest), max_speed, manifest)
+    return ShardedInfo(root, config, splits, read_stats(root, manifest), max_speed, manifest)
 
 
 def manifest_config(root: Path, manifest: Manifest) -> GenerateConfig:

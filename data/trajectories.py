@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slimwave.data.reading import DatasetInfo, dataset_info, open_shard
-from slimwave.data.schema import DAMPING, Float32, Float64
-from slimwave.data.shards import ShardEntry
+from slimwave.data.datasets import open_source
+from slimwave.data.schema import FIELDS
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Trajectories:
     walls
         (n, 4), float32: −1 Dirichlet, +1 Neumann, 0 absorbing, for left, right, bottom, top.
     energy
-        Energy of the finite-element solution, (n, T), float64.
+        Energy of the finite-element solution, or on the grid in a dataset of The Well's, (n, T), float64.
     times, x, y
         (T,), (nx,), (ny,), float64.
     damping
@@ -82,58 +81,35 @@ def load_trajectories(
     ValueError
         For an unknown split, or if more snapshots are asked for than exist.
     """
-    info = dataset_info(root)
-    entries = info.shards(split)
-    available = sum(entry.trajectories for entry in entries)
-    count = available if limit is None else min(limit, available)
-    length = entries[0].snapshots if snapshots is None else snapshots
+    source = open_source(root, split)
+    info = source.info
+    count = source.trajectories if limit is None else min(limit, source.trajectories)
+    length = source.snapshots if snapshots is None else snapshots
     if min(count, length) < 1:
         raise ValueError(f"limit and snapshots: expected at least 1, got {limit} and {snapshots}")
-    require_snapshots(info.root, split, entries[0].snapshots, length, f"{length} snapshots")
-    arrays = _Arrays(
-        u=np.empty((count, length, *info.grid), np.float32),
-        v=np.empty((count, length, *info.grid), np.float32),
-        c=np.empty((count, *info.grid), np.float32),
-        walls=np.empty((count, 4), np.float32),
-        energy=np.empty((count, length)),
-        damping=np.empty((count, *info.grid), np.float32) if info.damped else None,
-    )
-    for entry in entries:
-        if entry.first < count:
-            arrays.fill(info, entry)
+    require_snapshots(info.root, split, source.snapshots, length, f"{length} snapshots")
+    u, v = (np.empty((count, length, *info.grid), np.float32) for _ in FIELDS)
+    c, walls = np.empty((count, *info.grid), np.float32), np.empty((count, 4), np.float32)
+    damping = np.zeros_like(c)
+    energy = np.empty((count, length))
+    for row in range(count):
+        read = source.read(row, range(length))
+        u[row], v[row] = read.states[:, 0], read.states[:, 1]
+        c[row], walls[row], energy[row] = read.wave_speed, read.walls, source.energy(row, read)
+        if read.damping is not None:
+            damping[row] = read.damping
+    x, y = map(torch.from_numpy, info.axes)
     return Trajectories(
-        **{name: torch.from_numpy(array) for name, array in vars(arrays).items() if array is not None},
+        u=torch.from_numpy(u),
+        v=torch.from_numpy(v),
+        c=torch.from_numpy(c),
+        walls=torch.from_numpy(walls),
+        energy=torch.from_numpy(energy),
         times=info.macro_step * torch.arange(length, dtype=torch.float64),
-        x=torch.linspace(0.0, info.config.domain.width, info.grid[0], dtype=torch.float64),
-        y=torch.linspace(0.0, info.config.domain.height, info.grid[1], dtype=torch.float64),
+        x=x,
+        y=y,
+        damping=torch.from_numpy(damping) if info.damped else None,
     )
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    """Room for trajectories 0, 1, … of a split, filled shard by shard without copies."""
-
-    u: Float32
-    v: Float32
-    c: Float32
-    walls: Float32
-    energy: Float64
-    damping: Float32 | None
-
-    def fill(self, info: DatasetInfo, entry: ShardEntry) -> None:
-        count, length = self.energy.shape
-        taken = min(entry.trajectories, count - entry.first)
-        rows = np.s_[entry.first : entry.first + taken]
-        file, header = open_shard(info.root, entry, info.config)
-        with file:
-            fields = file["t0_fields"]
-            fields["u"].read_direct(self.u, np.s_[:taken, :length], rows)
-            fields["v"].read_direct(self.v, np.s_[:taken, :length], rows)
-            fields["c"].read_direct(self.c, np.s_[:taken], rows)
-            if self.damping is not None:
-                fields[DAMPING].read_direct(self.damping, np.s_[:taken], rows)
-        self.walls[rows] = header.walls[:taken]
-        self.energy[rows] = header.energy[:taken, :length]
 
 
 def require_snapshots(root: Path | str, split: str, available: int, needed: int, asked: str) -> None:

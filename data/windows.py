@@ -10,17 +10,15 @@ For an order that can be resumed in mid-epoch see :class:`slimwave.data.sampler.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from slimwave.data.acoustics import AcousticSource, is_acoustic
+from slimwave.data.datasets import Source, dataset_info, open_source
+from slimwave.data.info import DatasetInfo
 from slimwave.data.normalisation import Normalisation, Normaliser
-from slimwave.data.open_shards import ShardSource
-from slimwave.data.reading import DatasetInfo, dataset_info
 from slimwave.data.schema import Float32
 from slimwave.data.snapshots import Snapshots
 from slimwave.data.symmetries import RandomSymmetry
@@ -31,25 +29,6 @@ __all__ = ["DatasetInfo", "Trajectories", "WaveWindows", "Window", "dataset_info
 Window = dict[str, Tensor]
 Transform = Callable[[Window, int], Window]
 """What is done to a window before it is handed out, given its index."""
-
-
-class Source(Protocol):
-    """Where the snapshots of a split come from.
-
-    Attributes
-    ----------
-    info
-        What the dataset holds: ``grid``, ``spacing``, ``macro_step``, ``max_speed`` and ``stats``.
-    trajectories, snapshots
-        Number of trajectories, and of snapshots in each.
-    """
-
-    info: Any
-    trajectories: int
-    snapshots: int
-
-    def read(self, trajectory: int, snapshots: range) -> Snapshots:
-        """Return some snapshots of a trajectory."""
 
 
 class WaveWindows(Dataset[Window]):
@@ -168,22 +147,12 @@ class WaveWindows(Dataset[Window]):
         return window if self.transform is None else self.transform(window, index)
 
 
-def open_source(root: Path | str, split: str) -> Source:
-    """Return the snapshots of a split of a slimwave dataset, or of one of The Well's acoustic datasets.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is neither at ``root``.
-    """
-    return AcousticSource(root, split) if is_acoustic(Path(root)) else ShardSource(root, split)
-
-
 class _Memory:
     """A source read once and kept."""
 
     def __init__(self, source: Source) -> None:
         self.info, self.trajectories, self.snapshots = source.info, source.trajectories, source.snapshots
+        self.energy = source.energy
         whole = range(source.snapshots)
         grid = source.info.grid
         self.states = np.empty((source.trajectories, source.snapshots, 2, *grid), np.float32)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from slimwave import figures
 from slimwave.animation import animate
 from slimwave.data.durable import write_bytes
-from slimwave.data.reading import DatasetInfo, dataset_info
 from slimwave.data.run_folders import require_writable
-from slimwave.data.windows import WaveWindows
+from slimwave.data.scenarios import Split
+from slimwave.data.windows import DatasetInfo, WaveWindows, dataset_info
 
 Array = NDArray[np.floating[Any]]
 
@@ -66,9 +66,9 @@ def write_dataset_pictures(
     return [output / name for name in content]
 
 
-def draw_shown(info: DatasetInfo, split: str, count: int, seed: int) -> list[Shown]:
+def draw_shown(info: DatasetInfo, split: Split, count: int, seed: int) -> list[Shown]:
     """Draw trajectories of a split without repetition, in the order of their indices."""
-    whole = WaveWindows(info.root, split, horizon=info.shards(split)[0].snapshots - 1)
+    whole = WaveWindows(info.root, split, horizon=info.splits[split].snapshots - 1)
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(whole), min(count, len(whole)), replace=False))
     windows = {int(i): whole[int(i)] for i in chosen}
@@ -84,7 +84,7 @@ def draw_shown(info: DatasetInfo, split: str, count: int, seed: int) -> list[Sho
 
 def contact_sheet(shown: list[Shown], info: DatasetInfo, snapshots: int) -> Figure:
     """Draw one row per trajectory: its medium, then u at even times, on the row's own colour scale."""
-    width, height = info.config.domain.width, info.config.domain.height
+    width, height = (float(axis[-1] - axis[0]) for axis in info.axes)
     panel = 1.2
     figure = Figure(
         figsize=(panel * (snapshots + 1) + 0.4, (panel * height / width + 0.2) * len(shown) + 0.2),

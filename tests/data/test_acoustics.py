@@ -1,6 +1,7 @@
 """The Well's acoustic layout, written here as its files are, is read as waves of our equation."""
 
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 from the_well.data import WellDataset
 from torch.utils.data import DataLoader
 
+from slimwave.cli import main
+from slimwave.data.info import SplitInfo
 from slimwave.data.shards import DatasetError
-from slimwave.data.windows import WaveWindows
+from slimwave.data.windows import WaveWindows, dataset_info, load_trajectories
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.task import WaveTask
@@ -79,6 +82,7 @@ def acoustic(tmp_path: Path) -> Path:
     write(tmp_path / FILE, [1.0, 2.0])
     write(tmp_path / "data/train/acoustic_scattering_test_chunk_1.hdf5", [4.0])
     write(tmp_path / "data/valid/acoustic_scattering_test_chunk_2.hdf5", [3.0])
+    write(tmp_path / "data/test/acoustic_scattering_test_chunk_3.hdf5", [1.5, 2.5])
     return tmp_path
 
 
@@ -116,7 +120,14 @@ def test_the_wells_own_loader_reads_the_same(acoustic: Path) -> None:
 
 
 def test_info(acoustic: Path) -> None:
-    info = WaveWindows(acoustic, "valid").info
+    info = dataset_info(acoustic)
+    assert info.splits == {
+        "train": SplitInfo(3, STEPS),
+        "valid": SplitInfo(1, STEPS),
+        "test": SplitInfo(2, STEPS),
+    }
+    assert (info.damped, info.driven, info.absorbing) == (False, False, True)
+    np.testing.assert_allclose(info.axes[1], (np.arange(NY) + 0.5) * 2 / NY - 1, atol=1e-6)
     assert info.grid == (NX, NY)
     assert info.spacing == pytest.approx((2 / NX, 2 / NY), rel=1e-6)
     assert info.macro_step == pytest.approx(STEP, rel=1e-6)
@@ -198,5 +209,58 @@ def test_other_files_are_refused(acoustic: Path, damage: Callable[[Path], None],
 
 
 def test_unknown_split(acoustic: Path) -> None:
-    with pytest.raises(ValueError, match="unknown split 'ood'; choose one of train, valid"):
+    with pytest.raises(ValueError, match="unknown split 'ood'; choose one of test, train, valid"):
         WaveWindows(acoustic, "ood")
+
+
+def test_a_folder_without_splits_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "data/all/acoustic_scattering_test.hdf5", [1.0])
+    with pytest.raises(ValueError, match="/data: expected a folder for each split, such as train"):
+        dataset_info(tmp_path)
+
+
+def test_whole_trajectories(acoustic: Path) -> None:
+    """The energy on the grid is that of the mode: ω² · area / 8 at all times."""
+    data = load_trajectories(acoustic, "train", limit=2, snapshots=5)
+    windows = WaveWindows(acoustic, "train", horizon=4)
+    for row, density in enumerate((1.0, 2.0)):
+        window = windows[2 * row]
+        assert torch.equal(data.u[row, 1:], window["targets"][:, 0])
+        assert torch.equal(data.v[row, 0], window["state"][1])
+        assert torch.equal(data.c[row], window["wave_speed"][0])
+        omega = math.sqrt(MODULUS / density) * math.hypot(math.pi, math.pi)
+        np.testing.assert_allclose(data.energy[row], omega**2 / 2, rtol=2e-2)
+    np.testing.assert_allclose(data.x, (np.arange(NX) + 0.5) * 2 / NX - 1, atol=1e-6)
+    np.testing.assert_allclose(data.times, STEP * np.arange(5), rtol=1e-6)
+
+
+TINY = (
+    "--fit.steps 20 --fit.batch_size 2 --fit.unroll 2 --fit.warmup 2 --network.width 4 --network.depth 1 "
+    "--validation.steps 4 --validation.every 10 --device cpu"
+)
+
+
+def test_train_rollout_compare_and_show_from_the_command_line(
+    acoustic: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a dataset of slimwave's own; only what needs a manifest or the solver's scenarios is refused."""
+    runs = tmp_path_factory.mktemp("runs")
+    data, model = f"--data {acoustic}", f"{runs}/model"
+    compare = f"compare {data} --models '{{small: {model}}}' --latency_steps 2"
+    commands = [
+        f"train {data} --output {model} {TINY}",
+        f"rollout --model {model} {data} --trajectory 1 --steps 5 --output {runs}/rollout --animation false",
+        f"{compare} --coarse_elements [] --output {runs}/compare",
+        f"show {acoustic} --output {runs}/show --snapshots 2",
+    ]
+    for command in commands:
+        assert main(shlex.split(command)) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "best at step" in printed
+    assert "relative L2 error of u" in printed
+    assert "| small" in printed
+    assert main(shlex.split(f"{compare} --coarse_elements 4 --output {runs}/coarse")) == 1
+    assert "--coarse_elements" in capsys.readouterr().err
+    for command in (f"check {acoustic}", f"export {acoustic} --output {runs}/export"):
+        assert main(shlex.split(command)) == 1
+        assert "expected manifest.json in it" in capsys.readouterr().err

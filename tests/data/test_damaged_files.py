@@ -17,7 +17,7 @@ import pytest
 
 from slimwave.data.guard import open_guarded
 from slimwave.data.headers import read_header
-from slimwave.data.reading import dataset_info
+from slimwave.data.reading import sharded_info
 from slimwave.data.shards import DatasetError
 from slimwave.data.windows import WaveWindows, load_trajectories
 
@@ -98,11 +98,11 @@ FLIP = """
 import sys
 from pathlib import Path
 import numpy as np
-from slimwave.data.reading import dataset_info, open_shard
+from slimwave.data.reading import open_shard, sharded_info
 from slimwave.data.shards import DatasetError
 root, shard = Path(sys.argv[1]), Path(sys.argv[2])
 content, rng, refused = shard.read_bytes(), np.random.default_rng(0), 0
-info = dataset_info(root)
+info = sharded_info(root)
 for place in rng.integers(8, 6000, size=60):
     flipped = bytearray(content)
     flipped[place] ^= 1 << int(rng.integers(8))
@@ -333,7 +333,7 @@ def test_exchanged_shards(dataset: Path) -> None:
 def test_damaged_manifest(dataset: Path, content: bytes, message: str) -> None:
     (dataset / "manifest.json").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
-        dataset_info(dataset)
+        sharded_info(dataset)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_inconsistent_manifest(
 ) -> None:
     edit_manifest(dataset, edit)
     with pytest.raises(DatasetError, match=message):
-        dataset_info(dataset)
+        sharded_info(dataset)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_damaged_statistics(dataset: Path, content: str | None, message: str) ->
     else:
         (dataset / "stats.yaml").write_text(content)
     with pytest.raises(DatasetError, match=message):
-        dataset_info(dataset)
+        sharded_info(dataset)
 
 
 def test_exchanged_statistics(dataset: Path) -> None:
@@ -383,7 +383,7 @@ def test_exchanged_statistics(dataset: Path) -> None:
     text = (dataset / "stats.yaml").read_text()
     (dataset / "stats.yaml").write_text(text.replace("c: 1.", "c: 2.", 1))
     with pytest.raises(DatasetError, match=r"stats\.yaml: SHA-256 differs from the manifest"):
-        dataset_info(dataset)
+        sharded_info(dataset)
 
 
 def test_errors_travel_between_processes() -> None:

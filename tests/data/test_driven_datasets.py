@@ -18,7 +18,7 @@ from the_well.data.normalization import ZScoreNormalization
 from slimwave.data.checking import check_dataset
 from slimwave.data.generation import generate
 from slimwave.data.pdebench import export_pdebench
-from slimwave.data.reading import dataset_info
+from slimwave.data.reading import sharded_info
 from slimwave.data.scenarios import (
     DampingConfig,
     GenerateConfig,
@@ -79,12 +79,12 @@ def scenarios(config: GenerateConfig, split: str) -> list[tuple[object, object]]
 
 def test_check_finds_nothing(driven: Path) -> None:
     assert check_dataset(driven).problems == ()
-    info = dataset_info(driven)
+    info = sharded_info(driven)
     assert (info.damped, info.driven, info.absorbing) == (True, True, True)
 
 
 def test_an_undriven_dataset_says_so(pristine: Path) -> None:
-    info = dataset_info(pristine)
+    info = sharded_info(pristine)
     assert (info.damped, info.driven, info.absorbing) == (False, False, False)
 
 
@@ -179,7 +179,7 @@ def test_windows_and_trajectories(driven: Path, config: GenerateConfig, in_memor
 
 
 def test_normalised_windows(driven: Path) -> None:
-    stats = dataset_info(driven).stats
+    stats = sharded_info(driven).stats
     plain = WaveWindows(driven, "train")[0]["damping"]
     for kind, expected in (
         ("std", (plain - stats["mean"]["gamma"]) / stats["std"]["gamma"]),

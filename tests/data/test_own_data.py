@@ -10,10 +10,11 @@ import pytest
 import torch
 from the_well.data import WellDataset
 
+from slimwave.cli import main
 from slimwave.data.checking import check_dataset
 from slimwave.data.generation import generate
 from slimwave.data.own_data import OwnTrajectory, write_dataset
-from slimwave.data.reading import dataset_info
+from slimwave.data.reading import sharded_info
 from slimwave.data.run_folders import RunFolderError
 from slimwave.data.scenarios import GenerateConfig
 from slimwave.data.shards import DatasetError
@@ -59,6 +60,18 @@ def test_own_data_is_a_dataset(tmp_path: Path) -> None:
     assert torch.equal(sample["output_fields"][..., 0], load_trajectories(tmp_path, "test").u[0, 1:])
 
 
+def test_a_surrogate_trains_on_it_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path / "data", splits(), macro_step=STEP, **SIDES)
+    arguments = f"train --data {tmp_path}/data --output {tmp_path}/model --fit.steps 2 --fit.batch_size 2 "
+    arguments += "--fit.unroll 2 --network.width 4 --network.depth 1 --validation.steps 4 --device cpu"
+    assert main(arguments.split()) == 0, capsys.readouterr().err
+    arguments = f"compare --data {tmp_path}/data --output {tmp_path}/compare --latency_steps 2 "
+    arguments += "--coarse_elements [] --models"
+    assert main([*arguments.split(), f"{{small: {tmp_path}/model}}"]) == 0, capsys.readouterr().err
+
+
 def test_lossy_data_passes_the_check(tmp_path: Path) -> None:
     """Another solver may damp its waves; a dataset generated here may not."""
     given = splits()
@@ -82,7 +95,7 @@ def test_origin_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"given"', '"taken"'))
     with pytest.raises(DatasetError, match="origin: expected generated or given, got taken"):
-        dataset_info(tmp_path)
+        sharded_info(tmp_path)
 
 
 def test_its_scenarios_are_not_solved_again(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from slimwave.cli import main
 from slimwave.data.checking import check_dataset
 from slimwave.data.pdebench import export_pdebench
-from slimwave.data.reading import dataset_info
+from slimwave.data.reading import sharded_info
 from slimwave.data.scenarios import REQUIRED_SPLITS
 from slimwave.data.windows import load_trajectories
 from slimwave.dataset_pictures import contact_sheet, draw_shown
@@ -95,7 +95,7 @@ def test_show_command(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_contact_sheet_shows_the_trajectories(pristine: Path) -> None:
-    info = dataset_info(pristine)
+    info = sharded_info(pristine)
     data = load_trajectories(pristine, "train")
     shown = draw_shown(info, "train", 99, seed=0)
     assert [one.name for one in shown] == [f"train {i}" for i in range(5)]
@@ -110,7 +110,7 @@ def test_contact_sheet_shows_the_trajectories(pristine: Path) -> None:
 
 
 def test_draw_depends_on_the_seed(pristine: Path) -> None:
-    info = dataset_info(pristine)
+    info = sharded_info(pristine)
     names = [[one.name for one in draw_shown(info, "train", 2, seed)] for seed in (0, 0, 1, 2, 3)]
     assert names[0] == names[1]
     assert len({tuple(pair) for pair in names}) > 1

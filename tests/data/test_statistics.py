@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from slimwave.data.reading import dataset_info
-from slimwave.data.statistics import Moments
+from slimwave.data.moments import Moments
+from slimwave.data.reading import sharded_info
 from slimwave.data.windows import load_trajectories
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
@@ -35,7 +35,7 @@ def test_no_cancellation_far_from_zero() -> None:
 
 
 def test_stats_are_those_of_the_training_split(pristine: Path) -> None:
-    stats, data = dataset_info(pristine).stats, load_trajectories(pristine, "train")
+    stats, data = sharded_info(pristine).stats, load_trajectories(pristine, "train")
     arrays_of = {name: getattr(data, name).double().numpy() for name in ("u", "v", "c")}
     for name, values in arrays_of.items():
         assert stats["mean"][name] == pytest.approx(values.mean(), rel=1e-9, abs=1e-12)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from slimwave.data.checking import check_dataset
 from slimwave.data.generation import generate
-from slimwave.data.reading import dataset_info
+from slimwave.data.reading import sharded_info
 from slimwave.data.scenarios import (
     REQUIRED_SPLITS,
     SPLITS,
@@ -129,7 +129,7 @@ def test_normalised_change_by_our_statistics(pristine: Path) -> None:
         use_normalization=True,
         normalization_type=ZScoreNormalization,
     )
-    stats = dataset_info(pristine).stats
+    stats = sharded_info(pristine).stats
     data = load_trajectories(pristine, "train")
     change = (data.u[0, 1] - data.u[0, 0] - stats["mean_delta"]["u"]) / stats["std_delta"]["u"]
     torch.testing.assert_close(well[0]["output_fields"][0, ..., 0], change, atol=1e-4, rtol=1e-4)

@@ -11,13 +11,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from slimwave.data import handles
-from slimwave.data.reading import dataset_info
+from slimwave.data.reading import sharded_info
 from slimwave.data.shards import DatasetError
 from slimwave.data.windows import WaveWindows, load_trajectories
 
 
 def test_info_says_what_the_dataset_holds(pristine: Path) -> None:
-    info = dataset_info(pristine)
+    info = sharded_info(pristine)
     assert info.grid == (24, 18)
     assert info.spacing == pytest.approx((1.0 / 23, 0.8 / 17))
     assert info.macro_step == 0.02

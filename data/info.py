@@ -1,0 +1,89 @@
+"""What every dataset says of itself, whoever wrote it; `slimwave.data.datasets.dataset_info` reads it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimwave.data.splits import Split
+
+Float64 = NDArray[np.float64]
+
+Stats = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """Size of a split: trajectories, and snapshots per trajectory."""
+
+    trajectories: int
+    snapshots: int
+
+
+class DatasetInfo(Protocol):
+    """What a dataset holds; :class:`slimwave.data.reading.ShardedInfo` is slimwave's own."""
+
+    @property
+    def root(self) -> Path:
+        """Dataset folder."""
+
+    @property
+    def splits(self) -> Mapping[Split, SplitInfo]:
+        """Size of each split."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Nodes (nx, ny)."""
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Grid spacing (dx, dy), in units of length."""
+
+    @property
+    def axes(self) -> tuple[Float64, Float64]:
+        """Coordinates of the nodes, (nx,) and (ny,)."""
+
+    @property
+    def macro_step(self) -> float:
+        """Time between two snapshots."""
+
+    @property
+    def stats(self) -> Stats:
+        """Statistics of the training split.
+
+        ``stats["std"]["u"]``; keys mean, std and rms of u, v, c and, where the dataset is damped, gamma; and
+        mean_delta, std_delta and rms_delta of the change of u and v between two snapshots.
+        """
+
+    @property
+    def max_speed(self) -> float:
+        """Largest wave speed on the grid."""
+
+    @property
+    def damped(self) -> bool:
+        """Whether any trajectory may be damped."""
+
+    @property
+    def driven(self) -> bool:
+        """Whether any trajectory may have a source."""
+
+    @property
+    def absorbing(self) -> bool:
+        """Whether a side of any trajectory may absorb."""
+
+
+def require_split(info: DatasetInfo, split: str) -> None:
+    """Require that a dataset has a split.
+
+    Raises
+    ------
+    ValueError
+        Naming the splits that it has.
+    """
+    if split not in info.splits:
+        raise ValueError(
+            f"{info.root} has no split '{split}', only {', '.join(info.splits)}; choose one of these"
+        )
