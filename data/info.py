@@ -73,17 +73,3 @@ class DatasetInfo(Protocol):
     @property
     def absorbing(self) -> bool:
         """Whether a side of any trajectory may absorb."""
-
-
-def require_split(info: DatasetInfo, split: str) -> None:
-    """Require that a dataset has a split.
-
-    Raises
-    ------
-    ValueError
-        Naming the splits that it has.
-    """
-    if split not in info.splits:
-        raise ValueError(
-            f"{info.root} has no split '{split}', only {', '.join(info.splits)}; choose one of these"
-        )

@@ -4,7 +4,8 @@
 >>> write_dataset("runs/mine", splits, width=1.0, height=0.5, macro_step=0.02)  # doctest: +SKIP
 
 The folder is that of ``slimwave generate``: shards in The Well's layout, statistics, and a manifest, which
-says that its trajectories were given. What such a dataset cannot do is to solve its scenarios again.
+says that its trajectories were given. What such a dataset cannot do is to solve its scenarios again. The
+waves may be damped and absorbed, but not driven: f = 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from slimwave import __version__
+from slimwave.data.distributions import SideCondition
 from slimwave.data.durable import write_pieces
 from slimwave.data.grid_energy import grid_energy
 from slimwave.data.lock import folder_lock
@@ -23,6 +25,7 @@ from slimwave.data.run_folders import Existing, RunFolder, require_writable
 from slimwave.data.scenarios import (
     REQUIRED_SPLITS,
     WIDTHS_ACROSS,
+    DampingConfig,
     DomainConfig,
     GenerateConfig,
     MediumConfig,
@@ -31,6 +34,7 @@ from slimwave.data.scenarios import (
     SplitConfig,
     SplitsConfig,
     TimeConfig,
+    WallConfig,
 )
 from slimwave.data.schema import Trajectory, shard_image
 from slimwave.data.shards import (
@@ -44,7 +48,9 @@ from slimwave.data.shards import (
     shard_tasks,
 )
 from slimwave.data.statistics import write_statistics
-from slimwave.fem.boundaries import resolve_boundaries, wall_signs
+from slimwave.fem.boundaries import SIDES, wall_signs
+
+CONDITION_OF: dict[float, SideCondition] = {-1.0: "dirichlet", 0.0: "absorbing", 1.0: "neumann"}
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,11 @@ class OwnTrajectory:
     c
         Wave speed, (nx, ny).
     walls
-        ``dirichlet`` or ``neumann``, or a mapping from left, right, bottom and top to them.
+        ``dirichlet``, ``neumann`` or ``absorbing``, or a mapping from left, right, bottom and top to them.
     parameters
         Anything worth keeping, as plain values.
+    damping
+        γ ≥ 0, a number or (nx, ny); None means that there is none.
     """
 
     u: Any
@@ -68,6 +76,7 @@ class OwnTrajectory:
     c: Any
     walls: str | Mapping[str, str] = "dirichlet"
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    damping: Any = None
 
 
 def write_dataset(
@@ -136,22 +145,64 @@ def _settings(
     shape = np.shape(splits["train"][0].u)
     if len(shape) != 3:
         raise ValueError(f"train 0: expected u of shape (T, nx, ny), got {shape}")
-    media = (_array(one.c, f"{name}: c", shape[1:]) for name, one in _named(splits))
-    speeds = [(float(c.min()), float(c.max())) for c in media]
+    found = _Found()
+    for name, one in _named(splits):
+        found.add(one, name, shape[1:])
     room = min(sides) / WIDTHS_ACROSS
     return GenerateConfig(
         output=root,
         domain=DomainConfig(*sides, *shape[1:]),
-        medium=MediumConfig(
-            min_speed=min(low for low, _ in speeds), max_speed=max(high for _, high in speeds)
-        ),
+        medium=MediumConfig(min_speed=min(found.speeds), max_speed=max(found.speeds)),
+        damping=found.damping,
         pulses=PulseConfig(width=(room / 4, room / 2)),
+        walls=found.walls,
         time=TimeConfig(macro_step),
         splits=SplitsConfig(
             **{name: SplitConfig(len(given), len(given[0].u)) for name, given in splits.items()}
         ),
         trajectories_per_shard=trajectories_per_shard,
     )
+
+
+@dataclass
+class _Found:
+    """What the trajectories have between them.
+
+    Attributes
+    ----------
+    speeds, strengths
+        Least and largest c and γ of each; γ only where it was given.
+    sides
+        Conditions of left, right, bottom, top that occur.
+    """
+
+    speeds: list[float] = field(default_factory=list)
+    strengths: list[float] = field(default_factory=list)
+    sides: tuple[set[SideCondition], ...] = field(default_factory=lambda: tuple(set() for _ in SIDES))
+
+    def add(self, given: OwnTrajectory, name: str, grid: tuple[int, ...]) -> None:
+        c = _array(given.c, f"{name}: c", grid)
+        self.speeds += [float(c.min()), float(c.max())]
+        if given.damping is not None:
+            damping = _damping(given, name, grid)
+            self.strengths += [float(damping.min()), float(damping.max())]
+        for conditions, sign in zip(self.sides, _walls(given, name), strict=True):
+            conditions.add(CONDITION_OF[sign])
+
+    @property
+    def damping(self) -> DampingConfig:
+        if not self.strengths:
+            return DampingConfig()
+        return DampingConfig(kinds=("random",), strength=(min(self.strengths), max(self.strengths)))
+
+    @property
+    def walls(self) -> WallConfig:
+        sides: dict[str, Any] = {
+            side: next(iter(conditions)) if len(conditions) == 1 else "random"
+            for side, conditions in zip(SIDES, self.sides, strict=True)
+        }
+        drawn = sorted(set().union(*(conditions for conditions in self.sides if len(conditions) > 1)))
+        return WallConfig(**sides, random_from=tuple(drawn) or WallConfig().random_from)
 
 
 def _named(
@@ -183,7 +234,7 @@ def _trajectory(given: OwnTrajectory, name: str, config: GenerateConfig, snapsho
         for label, values in (("u", given.u), ("v", given.v))
     )
     c = _array(given.c, f"{name}: c", grid)
-    walls = np.array(wall_signs(resolve_boundaries(given.walls)), dtype=np.float32)
+    walls = np.array(_walls(given, name), dtype=np.float32)
     return Trajectory(
         times=config.time.step * np.arange(snapshots, dtype=np.float64),
         x=np.linspace(0.0, config.domain.width, grid[0]),
@@ -196,7 +247,24 @@ def _trajectory(given: OwnTrajectory, name: str, config: GenerateConfig, snapsho
         parameters=dict(given.parameters),
         setup_cpu_seconds=0.0,
         solve_cpu_seconds=0.0,
+        damping=_damping(given, name, grid) if config.damped else None,
     )
+
+
+def _walls(given: OwnTrajectory, name: str) -> tuple[float, ...]:
+    try:
+        return wall_signs(given.walls)
+    except ValueError as error:
+        raise ValueError(f"{name}: walls: {error}") from error
+
+
+def _damping(given: OwnTrajectory, name: str, grid: tuple[int, ...]) -> Any:
+    """Return γ on the grid; a number stands for the same everywhere."""
+    values = 0.0 if given.damping is None else given.damping
+    damping = _array(np.full(grid, values) if np.ndim(values) == 0 else values, f"{name}: damping", grid)
+    if damping.min() < 0:
+        raise ValueError(f"{name}: damping: expected values of at least 0, got {damping.min():g}")
+    return damping
 
 
 def _array(values: Any, name: str, shape: tuple[int, ...]) -> Any:

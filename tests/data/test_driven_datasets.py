@@ -309,6 +309,14 @@ def put(name: str, place: object, value: object) -> Callable[[h5py.File], None]:
     return edit
 
 
+def put_anew(name: str, values: np.ndarray) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        del file[name]
+        file[name] = values
+
+    return edit
+
+
 def rise(file: h5py.File) -> None:
     """Let the energy grow in a trajectory without sources."""
     assert "sources" not in json.loads(file["slimwave/parameters"].asstr()[1])
@@ -355,6 +363,22 @@ def rise(file: h5py.File) -> None:
             "number of sources differs from the manifest: expected 2, got 1",
         ),
         (lambda file: file.__delitem__("scalars/source1_width"), "missing dataset /scalars/source1_width"),
+        (
+            put_anew("t0_fields/gamma", np.zeros((2, 24, 19), np.float32)),
+            "shape of /t0_fields/gamma: expected (2, 24",
+        ),
+        (
+            put_anew("t0_fields/gamma", np.zeros((2, 24, 18), np.int32)),
+            "type of /t0_fields/gamma: expected numpy",
+        ),
+        (
+            put_anew("scalars/source0", np.zeros(2, np.float32)),
+            "shape of /scalars/source0: expected (2, 9), got (2)",
+        ),
+        (
+            put_anew("scalars/source0_x", np.array([b"a", b"b"])),
+            "/scalars/source0_x: type |S1 is not allowed",
+        ),
     ],
 )
 def test_planted_fault_is_named(

@@ -72,6 +72,27 @@ def test_a_surrogate_trains_on_it_from_the_command_line(
     assert main([*arguments.split(), f"{{small: {tmp_path}/model}}"]) == 0, capsys.readouterr().err
 
 
+def test_damping_and_absorbing_sides(tmp_path: Path) -> None:
+    """Both are kept as given; what a trajectory does not say of damping is none."""
+    given = splits()
+    gamma = np.linspace(0, 2, NX * NY).reshape(NX, NY)
+    sides = {"left": "absorbing", "right": "neumann", "bottom": "dirichlet", "top": "dirichlet"}
+    given["train"][0] = replace(given["train"][0], damping=gamma, walls=sides)
+    given["test"][0] = replace(given["test"][0], damping=0.5)
+    info = write_dataset(tmp_path, given, macro_step=STEP, **SIDES)
+    assert (info.damped, info.absorbing, info.driven) == (True, True, False)
+    assert check_dataset(tmp_path).problems == ()
+    data = load_trajectories(tmp_path, "train")
+    assert data.damping is not None
+    np.testing.assert_array_equal(data.damping[0], gamma.astype(np.float32))
+    assert float(data.damping[1:].abs().max()) == 0
+    assert data.walls.tolist() == [[0, 1, -1, -1], [-1, -1, -1, -1], [-1, -1, -1, -1]]
+    assert float(WaveWindows(tmp_path, "test")[0]["damping"].mean()) == 0.5
+    config = info.config
+    assert (config.walls.left, config.walls.bottom) == ("random", "dirichlet")
+    assert config.walls.random_from == ("absorbing", "dirichlet", "neumann")
+
+
 def test_lossy_data_passes_the_check(tmp_path: Path) -> None:
     """Another solver may damp its waves; a dataset generated here may not."""
     given = splits()
@@ -127,7 +148,12 @@ def damaged(split: str, **changes: Any) -> Callable[[dict[Any, Any]], None]:
         ),
         (damaged("valid", c=np.full((NX, NY), "c")), "valid 0: c"),
         (damaged("train", c=np.zeros((NX, NY))), "min_speed"),
-        (damaged("train", walls="periodic"), "periodic"),
+        (
+            damaged("train", walls="periodic"),
+            r"train 0: walls: .* unknown condition 'periodic'; choose one of",
+        ),
+        (damaged("test", damping=-1.0), "test 0: damping: expected values of at least 0, got -1"),
+        (damaged("test", damping=np.ones((NY, NX))), r"test 0: damping: expected shape \(21, 15\)"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path: Path, change: Callable[[dict[Any, Any]], None], message: str) -> None:
