@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from slimwave.compression.sap import SAPPruner as SAPPruner
     from slimwave.compression.sparse_file import load_sparse as load_sparse
     from slimwave.compression.sparse_file import save_sparse as save_sparse
+    from slimwave.compression.sparse_inference import sparse_inference as sparse_inference
     from slimwave.data.checking import check_dataset as check_dataset
     from slimwave.data.generation import generate as generate
     from slimwave.data.own_data import OwnTrajectory as OwnTrajectory
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from slimwave.data.symmetries import RandomSymmetry as RandomSymmetry
     from slimwave.data.windows import WaveWindows as WaveWindows
     from slimwave.data.windows import load_trajectories as load_trajectories
+    from slimwave.fem.batches import WaveBatch as WaveBatch
     from slimwave.fem.meshes import rectangle as rectangle
     from slimwave.fem.solver import Solution as Solution
     from slimwave.fem.solver import WaveSolver as WaveSolver
@@ -77,6 +79,7 @@ _HOMES = {
     "compression.rounds": ("prune_rounds",),
     "compression.sap": ("SAPPruner",),
     "compression.sparse_file": ("load_sparse", "save_sparse"),
+    "compression.sparse_inference": ("sparse_inference",),
     "data.checking": ("check_dataset",),
     "data.generation": ("generate",),
     "data.own_data": ("OwnTrajectory", "write_dataset"),
@@ -95,6 +98,7 @@ _HOMES = {
     ),
     "data.symmetries": ("RandomSymmetry",),
     "data.windows": ("WaveWindows", "load_trajectories"),
+    "fem.batches": ("WaveBatch",),
     "fem.meshes": ("rectangle",),
     "fem.solver": ("Solution", "WaveSolver"),
     "report": ("write_report",),
