@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from slimwave.compression.axis_filters import as_convolutions
+
 
 def count_parameters(model: nn.Module) -> int:
     """Return the number of parameters; a shared parameter counts once."""
@@ -24,6 +26,6 @@ def count_macs(model: nn.Module, *example_inputs: Any) -> int:
     shapes that really occur; biases and activations are not counted.  A batch of B costs B times as much.
     """
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), as_convolutions(), counter:
         model(*example_inputs)
     return int(counter.get_total_flops()) // 2

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
+from slimwave.compression.axis_filters import AXIS_FILTER_OF
 from slimwave.compression.shapes import ConvShape
 
 Conv = nn.Conv2d | nn.Conv3d
@@ -122,21 +123,26 @@ class FactoredConv(nn.Module, ABC):
         *,
         groups: int = 1,
         bias: bool = False,
+        filters: bool = False,
     ) -> Conv:
-        """Return one convolution of the chain, with the shape's kernel and steps on the axes `along` only."""
+        """Return one convolution of the chain, with the shape's kernel and steps on the axes `along` only.
+
+        With `filters` it is one filter per channel along a single axis.
+        """
         shape = self.shape
+        conv: Callable[..., Conv] = (AXIS_FILTER_OF if filters else CONV_OF_AXES)[shape.axes]
 
         def on_axes(values: Sequence[int], elsewhere: int) -> tuple[int, ...]:
             return tuple(v if j in along else elsewhere for j, v in enumerate(values))
 
-        return CONV_OF_AXES[shape.axes](
+        return conv(
             in_channels,
             out_channels,
             on_axes(shape.kernel_size, 1),
             stride=on_axes(shape.stride, 1),
             padding=on_axes(shape.cells, 0),
             dilation=on_axes(shape.dilation, 1),
-            groups=groups,
+            groups=in_channels if filters else groups,
             bias=bias,
             padding_mode=shape.padding_mode,
         )

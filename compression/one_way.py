@@ -64,7 +64,7 @@ class OneWayConv(FactoredConv):
         first, middle, last = self._axes_of(self.shape.axes)
         self.rank = rank
         self.mix_in = self._stage(self.shape.in_channels, rank, first)
-        self.axis_filters = nn.ModuleList(self._stage(rank, rank, (j,), groups=rank) for j in middle)
+        self.axis_filters = nn.ModuleList(self._stage(rank, rank, (j,), filters=True) for j in middle)
         self.mix_out = self._stage(rank, self.shape.out_channels, last, bias=self.shape.bias)
 
     def _reset_factors(self, product: float) -> None:

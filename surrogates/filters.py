@@ -14,7 +14,8 @@ from math import comb
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from slimwave.compression.axis_filters import filter_along
 
 REACH = 4
 """Cells to each side that the filter reads."""
@@ -30,7 +31,7 @@ def shapiro_taps() -> Tensor:
 
 
 def remove_grid_waves(field: Tensor, taps: Tensor) -> Tensor:
-    """Filter along x, then along y, by valid convolutions.
+    """Filter along x, then along y, by valid convolutions; in full precision, as the state is.
 
     Parameters
     ----------
@@ -43,8 +44,8 @@ def remove_grid_waves(field: Tensor, taps: Tensor) -> Tensor:
     -------
     Tensor: (batch, channels, nx, ny)
     """
-    channels = field.shape[1]
-    taps = taps.to(field.dtype)
-    along_x = taps.reshape(1, 1, -1, 1).expand(channels, -1, -1, -1)
-    along_y = taps.reshape(1, 1, 1, -1).expand(channels, -1, -1, -1)
-    return F.conv2d(F.conv2d(field, along_x, groups=channels), along_y, groups=channels)
+    if torch.is_autocast_enabled(field.device.type):
+        with torch.autocast(field.device.type, enabled=False):
+            return remove_grid_waves(field.float(), taps)
+    each = taps.to(field.dtype).expand(field.shape[1], -1)
+    return filter_along(filter_along(field, each, axis=0), each, axis=1)

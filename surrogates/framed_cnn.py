@@ -18,7 +18,6 @@ With s = (u, v) the state, σ the scales of u and v and δ their typical increme
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from slimwave.surrogates.filters import REACH as FILTER_REACH
@@ -74,7 +73,7 @@ class FramedCNN(Surrogate):
         walls, mask, celerity, *gates = context
         size = relative_scale(state, self.scale) if self.nonlinear else state.new_ones(1)
         extended = extend_state(state / (self.scale * size), self.margin + FILTER_REACH, walls, celerity)
-        filtered = remove_grid_waves(channels_last(extended), self.taps)
+        filtered = remove_grid_waves(extended, self.taps)
         following = self.scale * crop(filtered, self.margin)
         following = following + HEAD_SCALE * self.increment * self.change(filtered, gates)
         return size * following * mask
@@ -84,8 +83,3 @@ def crop(field: Tensor, cells: int) -> Tensor:
     """Cut cells off every side of (…, nx, ny)."""
     nx, ny = field.shape[-2:]
     return field[..., cells : nx - cells, cells : ny - cells]
-
-
-def channels_last(field: Tensor) -> Tensor:
-    """The memory layout in which CPU convolutions run fastest."""
-    return field.contiguous(memory_format=torch.channels_last)

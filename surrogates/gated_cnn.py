@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slimwave.surrogates.framed_cnn import FramedCNN, channels_last, crop
+from slimwave.surrogates.framed_cnn import FramedCNN, crop
 from slimwave.surrogates.layers import network_conv
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.network_shapes import StackShape
@@ -56,7 +56,7 @@ class GatedCNN(FramedCNN):
 
     def prepare(self, medium: Tensor, walls: Tensor) -> Sequence[Tensor]:
         """Compute g for every layer; the medium's extension is even, since its mirror image is itself."""
-        extended = channels_last(extend(medium, self.reach, torch.ones_like(walls)))
+        extended = extend(medium, self.reach, torch.ones_like(walls))
         return [1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))]
 
     def change(self, extended: Tensor, gates: Sequence[Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from slimwave.surrogates.filters import REACH as FILTER_REACH
 from slimwave.surrogates.filters import remove_grid_waves
-from slimwave.surrogates.framed_cnn import HEAD_SCALE, FramedCNN, channels_last, crop
+from slimwave.surrogates.framed_cnn import HEAD_SCALE, FramedCNN, crop
 from slimwave.surrogates.gated_cnn import GATE_SCALE
 from slimwave.surrogates.layers import network_conv
 from slimwave.surrogates.network_settings import NetworkConfig
@@ -82,7 +82,7 @@ class SpaceTimeCNN(FramedCNN):
 
     def prepare(self, medium: Tensor, walls: Tensor) -> Sequence[Tensor]:
         """Compute g for every layer, which all frames share; the medium's extension is even."""
-        extended = channels_last(extend(medium, self.margin, torch.ones_like(walls)))
+        extended = extend(medium, self.margin, torch.ones_like(walls))
         return [1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))]
 
     def step(self, state: Tensor, context: Any) -> Tensor:
@@ -115,5 +115,5 @@ class SpaceTimeCNN(FramedCNN):
         frames = self.split(block).flatten(0, 1)
         walls, celerity = (part.repeat_interleave(self.frames, dim=0) for part in (walls, celerity))
         extended = extend_state(frames, self.margin + FILTER_REACH, walls, celerity)
-        filtered = remove_grid_waves(channels_last(extended), self.taps)
+        filtered = remove_grid_waves(extended, self.taps)
         return filtered.reshape(-1, self.frames, *filtered.shape[1:])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slimwave.surrogates import spans
-from slimwave.surrogates.framed_cnn import FramedCNN, channels_last, crop
+from slimwave.surrogates.framed_cnn import FramedCNN, crop
 from slimwave.surrogates.gated_cnn import GATE_SCALE
 from slimwave.surrogates.layers import network_conv
 from slimwave.surrogates.network_settings import NetworkConfig
@@ -134,7 +134,7 @@ class UNet(FramedCNN):
     def prepare(self, medium: Tensor, walls: Tensor) -> Sequence[Tensor]:
         """Compute the gates of every level, finest first; the medium's extension is even."""
         extended = extend(medium, self._margin, torch.ones_like(walls))
-        field = self._input(channels_last(extended), self._plans(extended))
+        field = self._input(extended, self._plans(extended))
         gates = [self.encoders[0](field)]
         for encoder in self.encoders[1:]:
             field = F.avg_pool2d(crop(field, self._lost), 2)
