@@ -16,6 +16,7 @@ from slimwave.data.scenarios import GenerateConfig, Scenario
 from slimwave.data.schema import Trajectory
 from slimwave.data.source_terms import source_scalars
 from slimwave.fem.batches import WaveBatch
+from slimwave.fem.fields import values_on_axes
 from slimwave.fem.meshes import rectangle
 from slimwave.fem.solver import Solution, WaveSolver
 from slimwave.fem.space import GLLSpace
@@ -125,18 +126,18 @@ def _trajectory(
     scenario: Scenario, solution: Solution, config: GenerateConfig, seconds: tuple[float, float]
 ) -> Trajectory:
     """Put a solution together with what it was solved for."""
-    x, y = solution.x[:, None], solution.y[None, :]
     damping = None
     if config.damped:
         damping = np.zeros((len(solution.x), len(solution.y)), np.float32)
-        damping += 0.0 if scenario.damping is None else scenario.damping(x, y)
+        if scenario.damping is not None:
+            damping += values_on_axes(scenario.damping, solution.x, solution.y)
     return Trajectory(
         times=solution.times,
         x=solution.x,
         y=solution.y,
         u=solution.u.astype(np.float32, copy=False),
         v=solution.v.astype(np.float32, copy=False),
-        c=scenario.wave_speed(x, y).astype(np.float32),
+        c=values_on_axes(scenario.wave_speed, solution.x, solution.y).astype(np.float32),
         walls=np.array(scenario.wall_signs, dtype=np.float32),
         energy=np.asarray(solution.energy, dtype=np.float64),
         parameters=scenario.parameters,

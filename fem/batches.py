@@ -29,7 +29,7 @@ from slimwave.fem.batch_solution import BatchSolution as BatchSolution
 from slimwave.fem.boundaries import PML, Boundaries, BoundaryCondition
 from slimwave.fem.conditions import BoundaryTerms, boundary_terms, total_drag
 from slimwave.fem.drives import Drive
-from slimwave.fem.fields import Field, evaluate
+from slimwave.fem.fields import Field
 from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
 from slimwave.fem.marching import March, Plan, march_of
@@ -281,10 +281,9 @@ class WaveBatch:
 
     def _initial(self, fields: Field | Sequence[Field], name: str) -> Array:
         """Nodal values of the initial fields, zero at Dirichlet nodes, shape (1 or batch, n_nodes)."""
-        points, box = self.space.points, self.space.box
         listed = _as_list(fields)
         numbered = [name if len(listed) == 1 else f"{name}[{k}]" for k in range(len(listed))]
-        values = [evaluate(field, points, box, own) for field, own in zip(listed, numbered, strict=True)]
+        values = [self.space.nodal(field, own) for field, own in zip(listed, numbered, strict=True)]
         _common_length({name: len(values), "boundaries": len(self._free)})
         return np.stack(values) * self._free
 

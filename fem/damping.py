@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from slimwave.fem.media import smooth_random_share
+from slimwave.fem.checks import check_positive
+from slimwave.fem.media import smooth_random_share, smooth_random_share_on_axes
 
 Array = NDArray[np.float64]
 
@@ -61,6 +62,10 @@ class RandomDamping:
         """Damping γ at the points (x, y), arrays of one shape."""
         return self.strength * smooth_random_share(self.wave_vectors, self.phases, x, y)
 
+    def on_axes(self, x: Array, y: Array) -> Array:
+        """Damping at all pairs of x (nx,) and y (ny,), see `fields.OnAxes`."""
+        return self.strength * smooth_random_share_on_axes(self.wave_vectors, self.phases, x, y)
+
 
 @dataclass(frozen=True)
 class SpongeDamping:
@@ -86,8 +91,7 @@ class SpongeDamping:
 
     def __post_init__(self) -> None:
         _check_strength(self.strength)
-        if not 0.0 < self.thickness < np.inf:
-            raise ValueError(f"thickness: expected a positive number, got {self.thickness:g}")
+        check_positive("thickness", self.thickness)
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Array:
         """Damping γ at the points (x, y), arrays of one shape."""
@@ -103,8 +107,7 @@ def draw_random_damping(
     rng: np.random.Generator, *, correlation_length: float, strength: float, features: int = 64
 ) -> RandomDamping:
     """Draw a smoothly random damping with Gaussian correlation exp(−r² / 2 correlation_length²)."""
-    if not 0.0 < correlation_length < np.inf:
-        raise ValueError(f"correlation_length: expected a positive number, got {correlation_length:g}")
+    check_positive("correlation_length", correlation_length)
     wave_vectors = rng.standard_normal((features, 2)) / correlation_length
     return RandomDamping(wave_vectors, rng.uniform(0.0, 2.0 * np.pi, features), strength)
 

@@ -7,6 +7,7 @@ fourth order of smooth data.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,37 @@ Array = NDArray[np.float64]
 
 Field = float | Callable[[Array, Array], ArrayLike] | NDArray[np.floating]
 """A number, a vectorised function f(x, y), or an array (nx, ny) on the bounding box of the domain."""
+
+
+@runtime_checkable
+class OnAxes(Protocol):
+    """A function f(x, y) that has a faster way to its values at all pairs of two axes.
+
+    Wherever the nodes of a space form such a grid, the solver takes it.
+    """
+
+    def on_axes(self, x: Array, y: Array) -> Array:
+        """Values at all pairs of x (nx,) and y (ny,), equal to f(x, y) to rounding; shape (nx, ny)."""
+
+
+def values_on_axes(function: Callable[[Array, Array], ArrayLike], x: Array, y: Array) -> Array:
+    """Values of a function f(x, y) at all pairs of x (nx,) and y (ny,), shape (nx, ny).
+
+    Raises
+    ------
+    ValueError
+        If the function returns another shape.
+    """
+    if isinstance(function, OnAxes):
+        values = np.asarray(function.on_axes(x, y), dtype=float)
+    else:
+        values = np.asarray(function(*np.meshgrid(x, y, indexing="ij")), dtype=float)
+    if values.shape != (len(x), len(y)):
+        raise ValueError(
+            f"expected values of shape {(len(x), len(y))} on these axes, but {type(function).__name__} "
+            f"returned shape {values.shape}"
+        )
+    return values
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Compiled inner loops for L = M⁻¹K in compressed sparse rows, which any mesh allows.
+"""Compiled inner loops: energies, sums of products, and L = M⁻¹K in compressed sparse rows, for any mesh.
 
 They work in float32 and float64 and release the interpreter lock. Of the fast-math freedoms they use the
 contraction of a product and a sum (FMA) and the summation of a row in another order. Tensor grids have faster
@@ -86,6 +86,17 @@ def sparse_lax_wendroff(
         sparse_update(starts, columns, entries, scratch, u, old, two, -one, step2)
         u, old = old, u
     return u, old
+
+
+@compiled("contract")
+def sum_of_products(left: Array, right: Array, out: Array) -> None:
+    """out[i, j] += Σ_k left[k, i] · right[k, j]."""
+    for i in range(out.shape[0]):
+        row = out[i]
+        for k in range(left.shape[0]):
+            factor, other = left[k, i], right[k]
+            for j in range(row.size):
+                row[j] += factor * other[j]
 
 
 @compiled("contract", "reassoc", "nsz")

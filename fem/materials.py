@@ -72,9 +72,10 @@ def _values(space: GLLSpace, material: Material, layer: Layer | None, name: str)
             points = points if layer is None else layer.inward(points)
             return evaluate(material.values, points, box, name).reshape(space.basis.dx.shape)
         return _spread(space, np.asarray(material.values, dtype=float), name)
-    points = space.points if layer is None else layer.inward(space.points)
     look_up = evaluate_speed if name == "wave_speed" else evaluate
-    return look_up(material, points, box, name)
+    if layer is None:
+        return look_up(space.by_axes(material), space.points, box, name)
+    return look_up(material, layer.inward(space.points), box, name)
 
 
 def _spread(space: GLLSpace, values: Array, name: str) -> Array:

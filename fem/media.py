@@ -9,6 +9,14 @@ that the same seed gives the same medium on every machine:
 >>> medium(x, y).shape
 (5, 3)
 
+On a grid, `fields.values_on_axes` takes the axes alone, and is much faster for smooth random media, which are
+sums of products of functions of x and of y:
+
+>>> from slimwave.fem.fields import values_on_axes
+>>> same = values_on_axes(medium, np.linspace(0, 1, 5), np.linspace(0, 1, 3))
+>>> bool(np.abs(same - medium(x, y)).max() < 1e-14)
+True
+
 All values lie in [min_speed, max_speed], because every medium is a convex combination of speeds from
 that interval. Interfaces are tanh profiles of a given width: a jump inside an element would cost a
 high-order method its order. For jumps along element edges see `materials.PerElement`.
@@ -18,6 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from slimwave.fem.checks import check_positive
 
 Array = NDArray[np.float64]
 
@@ -57,6 +67,11 @@ class SmoothRandomMedium:
         share = smooth_random_share(self.wave_vectors, self.phases, x, y)
         return self.min_speed + (self.max_speed - self.min_speed) * share
 
+    def on_axes(self, x: Array, y: Array) -> Array:
+        """Speed at all pairs of x (nx,) and y (ny,), see `fields.OnAxes`."""
+        share = smooth_random_share_on_axes(self.wave_vectors, self.phases, x, y)
+        return self.min_speed + (self.max_speed - self.min_speed) * share
+
 
 @dataclass(frozen=True, eq=False)
 class LayeredMedium:
@@ -86,7 +101,7 @@ class LayeredMedium:
     interface_width: float
 
     def __post_init__(self) -> None:
-        _check_positive("interface_width", self.interface_width)
+        check_positive("interface_width", self.interface_width)
         if len(self.depths) != len(self.speeds) - 1 or np.any(np.diff(self.depths) <= 0):
             raise ValueError(f"depths: expected {len(self.speeds) - 1} increasing heights, got {self.depths}")
 
@@ -131,7 +146,7 @@ class InclusionMedium:
     interface_width: float
 
     def __post_init__(self) -> None:
-        _check_positive("interface_width", self.interface_width)
+        check_positive("interface_width", self.interface_width)
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Array:
         """Speed c at the points (x, y), arrays of one shape."""
@@ -177,7 +192,7 @@ class FaultedMedium:
     interface_width: float
 
     def __post_init__(self) -> None:
-        _check_positive("interface_width", self.interface_width)
+        check_positive("interface_width", self.interface_width)
         if not len(self.positions) == len(self.angles) == len(self.throws):
             raise ValueError(
                 "positions, angles, throws: expected one of each for every fault, got "
@@ -228,7 +243,7 @@ class GradientMedium:
 
     def __post_init__(self) -> None:
         _check_range(self.min_speed, self.max_speed)
-        _check_positive("length", self.length)
+        check_positive("length", self.length)
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Array:
         """Speed c at the points (x, y), arrays of one shape."""
@@ -246,7 +261,29 @@ def smooth_random_share(wave_vectors: Array, phases: Array, x: ArrayLike, y: Arr
     gaussian = np.zeros(x.shape)
     for (kx, ky), phase in zip(wave_vectors, phases, strict=True):
         gaussian += np.cos(kx * x + ky * y + phase)
-    gaussian *= np.sqrt(2.0 / len(phases))
+    return _share(gaussian, len(phases))
+
+
+def smooth_random_share_on_axes(wave_vectors: Array, phases: Array, x: Array, y: Array) -> Array:
+    """The same at all pairs of x (nx,) and y (ny,), equal to rounding, shape (nx, ny).
+
+    With cos(kx x + φ + ky y) = cos(kx x + φ) cos(ky y) − sin(kx x + φ) sin(ky y), the features are needed
+    along the axes only. Their products are summed in compiled code: a matrix product may depend on the number
+    of its threads by rounding, and datasets shall not.
+    """
+    from slimwave.fem.kernels import sum_of_products  # settings shall not wait for the compiler's import
+
+    kx, ky = wave_vectors.T[:, :, None]
+    along_x, along_y = kx * x + phases[:, None], ky * y
+    gaussian = np.zeros((len(x), len(y)))
+    sum_of_products(np.cos(along_x), np.cos(along_y), gaussian)
+    sum_of_products(np.sin(along_x), -np.sin(along_y), gaussian)
+    return _share(gaussian, len(phases))
+
+
+def _share(features: Array, count: int) -> Array:
+    """Φ(g) for the sum of so many features."""
+    gaussian = np.sqrt(2.0 / count) * features
     return 0.5 * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * gaussian))
 
 
@@ -259,7 +296,7 @@ def draw_smooth_random_medium(
     features: int = 64,
 ) -> SmoothRandomMedium:
     """Draw a smooth random medium with Gaussian correlation exp(−r² / 2 correlation_length²)."""
-    _check_positive("correlation_length", correlation_length)
+    check_positive("correlation_length", correlation_length)
     wave_vectors = rng.standard_normal((features, 2)) / correlation_length
     phases = rng.uniform(0.0, 2.0 * np.pi, features)
     return SmoothRandomMedium(wave_vectors, phases, min_speed, max_speed)
@@ -381,8 +418,3 @@ def _check_range(min_speed: float, max_speed: float) -> None:
         raise ValueError(
             f"min_speed, max_speed: expected 0 < min_speed <= max_speed, got {min_speed:g} and {max_speed:g}"
         )
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0.0 < value < np.inf:
-        raise ValueError(f"{name}: expected a positive number, got {value:g}")

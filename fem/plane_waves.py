@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from slimwave.fem.checks import check_positive
 from slimwave.fem.signals import Signal
 
 Array = NDArray[np.float64]
@@ -42,8 +43,7 @@ class PlaneWave:
     origin: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.speed < np.inf:
-            raise ValueError(f"speed: expected a positive number, got {self.speed:g}")
+        check_positive("speed", self.speed)
         if not np.isfinite([self.angle, *self.origin]).all():
             raise ValueError(f"angle, origin: expected finite numbers, got {self.angle} and {self.origin}")
 

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from scipy.interpolate import CubicSpline
 
+from slimwave.fem.checks import check_positive
+
 Array = NDArray[np.float64]
 
 
@@ -113,7 +115,7 @@ class ToneBurst(Signal):
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_positive("frequency", self.frequency)
+        check_positive("frequency", self.frequency)
         if int(self.cycles) != self.cycles or self.cycles < 1:
             raise ValueError(f"cycles: expected a positive integer, got {self.cycles}")
 
@@ -181,11 +183,6 @@ class SampledSignal(Signal):
 
 def _default_delay(pulse: Ricker | GaussianDerivative, periods: float) -> None:
     """Check the frequency of a pulse and put its peak `periods` periods after t = 0 unless told otherwise."""
-    _check_positive("frequency", pulse.frequency)
+    check_positive("frequency", pulse.frequency)
     if np.isnan(pulse.delay):
         object.__setattr__(pulse, "delay", periods / pulse.frequency)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0.0 < value < np.inf:
-        raise ValueError(f"{name}: expected a positive number, got {value:g}")

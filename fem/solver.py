@@ -25,7 +25,7 @@ from slimwave.fem.checkpointing import Checkpoint, Keeper, fingerprint
 from slimwave.fem.conditions import absorption, boundary_terms, total_drag
 from slimwave.fem.driven import STEEPEST_LAYER
 from slimwave.fem.drives import Drive
-from slimwave.fem.fields import Field, evaluate
+from slimwave.fem.fields import Field
 from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
 from slimwave.fem.marching import Plan, march_of, walk
@@ -132,7 +132,7 @@ class WaveSolver:
 
     def nodal(self, field: Field, name: str = "field") -> Array:
         """Values of a field at the nodes, shape (n_nodes,), zero on Dirichlet sides."""
-        values = evaluate(field, self.space.points, self._window, name)
+        values = self.space.nodal(field, name, self._window)
         values[self._held] = 0.0
         return values
 

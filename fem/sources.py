@@ -65,14 +65,18 @@ class GaussianPulses:
             )
 
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Array:
-        """Field u at the points (x, y), arrays of one shape."""
-        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-        field = np.zeros(x.shape)
+        """Field u at the points (x, y), arrays that broadcast against one another."""
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        field = np.zeros(np.broadcast_shapes(x.shape, y.shape))
         for (x0, y0), sigma, amplitude in zip(self.centres, self.widths, self.amplitudes, strict=True):
             along_x = _mirrored_gaussian(x, x0, sigma, self.width, *self.signs[:2])
             along_y = _mirrored_gaussian(y, y0, sigma, self.height, *self.signs[2:])
             field += amplitude * along_x * along_y
         return field
+
+    def on_axes(self, x: Array, y: Array) -> Array:
+        """Field at all pairs of x (nx,) and y (ny,), see `fields.OnAxes`."""
+        return self(x[:, None], y[None, :])
 
 
 def draw_gaussian_pulses(

@@ -18,7 +18,7 @@ from slimwave.fem.assembly import mass_diagonal
 from slimwave.fem.boundaries import Boundaries, BoundaryCondition, Dirichlet, resolve_conditions
 from slimwave.fem.elements import gll_basis
 from slimwave.fem.facets import facet_nodes
-from slimwave.fem.fields import Box
+from slimwave.fem.fields import Box, Field, OnAxes, evaluate, values_on_axes
 from slimwave.fem.gll import Array, gll_nodes
 from slimwave.fem.memory import SPACE_PER_NODE, require_memory
 from slimwave.fem.sampling import Sampler, SparseSampler, TensorSampler
@@ -87,6 +87,21 @@ class GLLSpace:
     def by_elements(self, values: Array) -> Array:
         """Nodal values (n_nodes,) at the nodes of each element, (elements, nodes); those pass unchanged."""
         return values if values.ndim == 2 else values[self.basis.element_dofs].T
+
+    def nodal(self, field: Field, name: str, box: Box | None = None) -> Array:
+        """Values of a field at the nodes, shape (n_nodes,); see `fields.evaluate`, by default with `box`."""
+        return evaluate(self.by_axes(field), self.points, box or self.box, name)
+
+    def by_axes(self, field: Field) -> Field:
+        """Return the field, or its values at the nodes as a function of these, found axis by axis.
+
+        This takes a field with `OnAxes` and a tensor grid.
+        """
+        if self.grid is None or not isinstance(field, OnAxes):
+            return field
+        values = np.empty(self.n_nodes)
+        values[self.grid.numbers] = values_on_axes(field, self.grid.x.nodes, self.grid.y.nodes)
+        return lambda *_: values
 
     def parts(self, boundaries: Boundaries) -> list[tuple[str, BoundaryCondition, NDArray[np.int64]]]:
         """Name, condition and facets of each part of the boundary.
