@@ -23,7 +23,8 @@ from pathlib import Path
 
 import torch
 from shared.plain_training import PlainResidual, plain_loop
-from shared.rivals import met, milliseconds
+from shared.rivals import milliseconds
+from shared.targets import verdict
 from torch import nn
 
 from slimwave.data.generation import generate
@@ -150,7 +151,7 @@ def table(rows: list[Row]) -> str:
     lines += [
         "",
         *(
-            f"{name}: {ratio:.2f} times, target {TARGET}: {met(ratio >= TARGET)}"
+            f"{name}: {ratio:.2f} times, at least {TARGET}: {verdict(ratio >= TARGET)}"
             for name, ratio in best.items()
         ),
     ]
