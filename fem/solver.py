@@ -28,10 +28,11 @@ from slimwave.fem.drives import Drive
 from slimwave.fem.fields import Field
 from slimwave.fem.forcing import Forcing, Source
 from slimwave.fem.gll import Array
-from slimwave.fem.marching import Plan, march_of, walk
+from slimwave.fem.marching import march_of, walk
 from slimwave.fem.materials import Material, damping_at_nodes, squared_speed
 from slimwave.fem.memory import SPARSE_PER_ENTRY, TENSOR_PER_NODE, require_memory
 from slimwave.fem.operators import State, WaveOperator, build_operator
+from slimwave.fem.plans import Plan
 from slimwave.fem.pml import MatchedLayer
 from slimwave.fem.recording import QUANTITIES, Quantity, Recorder, check_record, needs_velocities
 from slimwave.fem.solution import Solution as Solution

@@ -10,7 +10,7 @@ from slimwave.fem.driven_start import first_levels
 from slimwave.fem.drives import CHUNK, Drive, Terms
 from slimwave.fem.gll import Array
 from slimwave.fem.lane_steps import Weights
-from slimwave.fem.marching import Plan
+from slimwave.fem.plans import Plan
 from slimwave.fem.readings import LEVELS, Readings
 from slimwave.fem.stepping import Scheme
 from slimwave.fem.structured import TensorGrid

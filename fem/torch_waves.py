@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from slimwave.fem.drives import Drive, waves_alike
 from slimwave.fem.gll import Array
-from slimwave.fem.marching import Plan
+from slimwave.fem.plans import Plan
 from slimwave.fem.recording import Quantity
 from slimwave.fem.sampling import axis_matrix
 from slimwave.fem.stepping import Scheme
@@ -80,7 +80,7 @@ class TorchFree:
 
 
 class TorchWaves:
-    """Waves under way, see `batches.Waves`; waves that are stepped alike go together.
+    """Waves under way, see `batch_waves.Waves`; waves that are stepped alike go together.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class TorchWaves:
         found: dict[Quantity, NDArray[Any]],
         progress: Callable[[int, int], None],
     ) -> None:
-        """See `batches.Waves`."""
+        """See `batch_waves.Waves`."""
         length = len(self.time_steps)
         for number in range(self._outputs):
             for group, operator, march in self._groups:
