@@ -2,22 +2,23 @@
 
 A field is a block of the file that HDF5 sets aside and never writes. The bytes of the file are then a list of
 pieces: those that HDF5 wrote, and between them the arrays of the fields themselves, which are neither copied
-nor held twice. Equal calls give equal bytes.
+nor held twice. What HDF5 writes is small, and can be copied and completed where files differ in little.
 
->>> import numpy as np
 >>> image = HDF5Image()
 >>> with h5py.File(image, "w") as file:
-...     _ = image.add_block(file, "field", [np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)])
->>> content = b"".join(image.pieces())
+...     _ = image.add_block(file, "field", (2, 2, 3))
+>>> content = b"".join(image.pieces({"/field": [np.zeros((2, 3), "<f4"), np.ones((2, 3), "<f4")]}))
 >>> h5py.File(io.BytesIO(content))["field"][1, 0].tolist()
 [1.0, 1.0, 1.0]
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
+import numpy as np
 from numpy.typing import NDArray
 
 PAGE = 4096
@@ -83,44 +84,77 @@ class SparseFile(io.RawIOBase):
             self._place, done = self._place + length, done + length
 
 
+@dataclass(frozen=True)
+class Block:
+    """A part of the file that is left to arrays: where it begins, and what belongs there."""
+
+    name: str
+    start: int
+    shape: tuple[int, ...]
+    type: np.dtype[Any]
+
+    def bytes_of(self, rows: Sequence[Array]) -> list[memoryview]:
+        """Return the bytes of the rows; ValueError unless they are what belongs here."""
+        wanted = [(self.shape[1:], self.type)] * self.shape[0]
+        if [(row.shape, row.dtype) for row in rows] != wanted or not all(
+            row.flags.c_contiguous for row in rows
+        ):
+            raise ValueError(
+                f"{self.name}: expected {self.shape[0]} contiguous arrays {self.shape[1:]} of {self.type}"
+            )
+        return [row.data.cast("B") for row in rows]
+
+
 class HDF5Image(SparseFile):
     """The file object for `h5py.File(image, "w")`, and the bytes of the file once that is closed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._blocks: dict[int, list[memoryview]] = {}
+        self._blocks: dict[str, Block] = {}
 
-    def add_block(self, group: h5py.Group, name: str, rows: Sequence[Array]) -> h5py.Dataset:
-        """Add a dataset whose rows are arrays of one shape, contiguous and little-endian.
+    def add_block(
+        self, group: h5py.Group, name: str, shape: tuple[int, ...], kind: str = "<f4"
+    ) -> h5py.Dataset:
+        """Add a dataset of which the values are given at the end, to `pieces`."""
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_obj_track_times(False)  # equal calls give equal bytes
+        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        type_of_file = h5py.h5t.py_create(np.dtype(kind), logical=True)
+        space = h5py.h5s.create_simple(shape)
+        identifier = h5py.h5d.create(group.id, name.encode(), type_of_file, space, properties)
+        data = h5py.Dataset(identifier)
+        self._blocks[data.name] = Block(data.name, identifier.get_offset(), shape, np.dtype(kind))
+        return data
 
-        The arrays become part of the image, and must not be changed until it has been used.
+    def copy(self) -> "HDF5Image":
+        """Return an image of its own, to be opened with "r+" and completed."""
+        twin = HDF5Image()
+        twin._pages = {number: bytearray(page) for number, page in self._pages.items()}
+        twin._size, twin._blocks = self._size, dict(self._blocks)
+        return twin
+
+    def pieces(self, values: Mapping[str, Sequence[Array]]) -> list[memoryview]:
+        """Return the bytes of the file in order.
+
+        Parameters
+        ----------
+        values
+            Rows of every block, by the full name of its dataset. They are not copied, and must not be changed
+            before the pieces have been used.
 
         Raises
         ------
         ValueError
-            If they differ in shape or type, or are not contiguous and little-endian.
+            For rows of another number, shape or type than the block's, and for blocks without values.
         """
-        first = rows[0]
-        kind = first.dtype.newbyteorder("<")
-        if any((row.shape, row.dtype) != (first.shape, kind) or not row.flags.c_contiguous for row in rows):
-            raise ValueError(f"{name}: expected contiguous, little-endian arrays of one shape and type")
-        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        properties.set_obj_track_times(False)
-        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        space = h5py.h5s.create_simple((len(rows), *first.shape))
-        identifier = h5py.h5d.create(
-            group.id, name.encode(), h5py.h5t.py_create(kind, logical=True), space, properties
-        )
-        self._blocks[identifier.get_offset()] = [row.data.cast("B") for row in rows]
-        return h5py.Dataset(identifier)
-
-    def pieces(self) -> list[memoryview]:
-        """Return the bytes of the file in order."""
+        if values.keys() != self._blocks.keys():
+            raise ValueError(f"expected values for {sorted(self._blocks)}, got {sorted(values)}")
         pieces, end = [], 0
-        for start, rows in sorted(self._blocks.items()):
-            pieces += [self._between(end, start), *rows]
-            end = start + sum(row.nbytes for row in rows)
+        for name, block in sorted(self._blocks.items(), key=lambda item: item[1].start):
+            rows = block.bytes_of(values[name])
+            pieces += [self._between(end, block.start), *rows]
+            end = block.start + sum(row.nbytes for row in rows)
         return [*pieces, self._between(end, self._size)]
 
     def _between(self, start: int, end: int) -> memoryview:

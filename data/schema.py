@@ -28,7 +28,8 @@ Fields are float32, in contiguous storage: a window of snapshots is one read.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -109,19 +110,51 @@ def shard_image(
     The image is built in memory: HDF5 on a full disk can crash the interpreter, ordinary writes cannot. Equal
     arguments give equal bytes.
     """
-    image = HDF5Image()
-    with h5py.File(image, "w", track_order=False) as file:
-        _write_root(file, len(trajectories))
-        _write_dimensions(file.create_group("dimensions"), trajectories[0])
-        _write_sides(file.create_group("boundary_conditions"), trajectories)
+    image = _skeleton(_Layout.of(trajectories)).copy()
+    with h5py.File(image, "r+") as file:
         _write_scalars(file.create_group("scalars"), trajectories)
-        _write_fields(image, file.create_group("t0_fields"), trajectories)
-        for order in (1, 2):
-            _name_list(file.create_group(f"t{order}_fields"), "field_names", ())
         own = file.create_group(OWN_GROUP)
         own.attrs.update({"format_version": FORMAT_VERSION, "config_hash": config_hash, "split": split})
         _write_own(own, trajectories, indices)
-    return image.pieces()
+    fields = [one.fields for one in trajectories]
+    return image.pieces(
+        {
+            f"/t0_fields/{name}": [np.ascontiguousarray(each[name], "<f4") for each in fields]
+            for name in fields[0]
+        }
+    )
+
+
+class _Layout(NamedTuple):
+    """What the shards of a split share: all but the values of the trajectories."""
+
+    trajectories: int
+    times: tuple[float, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    fields: tuple[str, ...]
+    open_sides: tuple[tuple[str, tuple[bool, bool]], ...]
+
+    @classmethod
+    def of(cls, trajectories: Sequence[Trajectory]) -> "_Layout":
+        first = trajectories[0]
+        times, x, y = (tuple(values.tolist()) for values in (first.times, first.x, first.y))
+        sides = open_sides(np.stack([one.walls for one in trajectories]))
+        return cls(len(trajectories), times, x, y, tuple(first.fields), tuple(sides.items()))
+
+
+@lru_cache(maxsize=16)
+def _skeleton(layout: _Layout) -> HDF5Image:
+    """Return what The Well wants in a shard; to write it again for each would cost more than all else."""
+    image = HDF5Image()
+    with h5py.File(image, "w", track_order=False) as file:
+        _write_root(file, layout.trajectories)
+        _write_dimensions(file.create_group("dimensions"), layout)
+        _write_sides(file.create_group("boundary_conditions"), layout)
+        _add_fields(image, file.create_group("t0_fields"), layout)
+        for order in (1, 2):
+            _name_list(file.create_group(f"t{order}_fields"), "field_names", ())
+    return image
 
 
 def _write_root(file: h5py.File, trajectories: int) -> None:
@@ -132,10 +165,10 @@ def _write_root(file: h5py.File, trajectories: int) -> None:
     _name_list(file, "simulation_parameters", ())
 
 
-def _write_dimensions(group: h5py.Group, first: Trajectory) -> None:
+def _write_dimensions(group: h5py.Group, layout: _Layout) -> None:
     _name_list(group, "spatial_dims", ("x", "y"))
-    for name, values in (("time", first.times), ("x", first.x), ("y", first.y)):
-        _write(group, name, values.astype(np.float32), sample=False, time=name == "time")
+    for name, values in (("time", layout.times), ("x", layout.x), ("y", layout.y)):
+        _write(group, name, np.array(values, np.float32), sample=False, time=name == "time")
 
 
 def open_sides(walls: Float32) -> dict[str, tuple[bool, bool]]:
@@ -144,11 +177,9 @@ def open_sides(walls: Float32) -> dict[str, tuple[bool, bool]]:
     return {"x": (left, right), "y": (bottom, top)}
 
 
-def _write_sides(group: h5py.Group, trajectories: Sequence[Trajectory]) -> None:
-    first = trajectories[0]
-    sides = open_sides(np.stack([one.walls for one in trajectories]))
-    for name, values in (("x", first.x), ("y", first.y)):
-        for kind, ends in (("wall", [not end for end in sides[name]]), ("open", sides[name])):
+def _write_sides(group: h5py.Group, layout: _Layout) -> None:
+    for (name, sides), values in zip(layout.open_sides, (layout.x, layout.y), strict=True):
+        for kind, ends in (("wall", [not end for end in sides]), ("open", sides)):
             if any(ends):
                 _write_side(group.create_group(f"{name}_{kind}"), name, kind.upper(), len(values), ends)
 
@@ -172,13 +203,13 @@ def _write_scalars(group: h5py.Group, trajectories: Sequence[Trajectory]) -> Non
         _write(group, name, values, sample=True, time=values.ndim > 1)
 
 
-def _write_fields(image: HDF5Image, group: h5py.Group, trajectories: Sequence[Trajectory]) -> None:
-    """Set the fields aside as blocks of the image, one trajectory after the other."""
-    names = tuple(trajectories[0].fields)
-    _name_list(group, "field_names", names)
-    for name in names:
-        rows = [np.ascontiguousarray(one.fields[name], "<f4") for one in trajectories]
-        data = image.add_block(group, name, rows)
+def _add_fields(image: HDF5Image, group: h5py.Group, layout: _Layout) -> None:
+    """Set the fields aside as blocks of the image."""
+    _name_list(group, "field_names", layout.fields)
+    grid = len(layout.x), len(layout.y)
+    for name in layout.fields:
+        times = (len(layout.times),) if name in FIELDS else ()
+        data = image.add_block(group, name, (layout.trajectories, *times, *grid))
         _describe(data, sample=True, time=name in FIELDS)
         data.attrs["dim_varying"] = np.array([True, True])
 
