@@ -9,13 +9,11 @@ Every finished round is one file, ``rounds/round_NN.safetensors``, with its weig
 interrupted job goes on after its last finished round, and within a round at its last validation.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from slimwave.compression.counting import count_nonzeros, count_parameters
@@ -35,25 +33,20 @@ from slimwave.data.run_folders import RunFolder
 from slimwave.data.windows import dataset_info
 from slimwave.surrogates.batches import training_windows
 from slimwave.surrogates.checkpoints import (
-    CheckpointError,
     load_model,
     load_tensors,
-    load_weights,
-    read_tensors,
     require_same_tensors,
     save_model,
-    save_tensors,
 )
 from slimwave.surrogates.devices import cpu_threads, resolve_device
-from slimwave.surrogates.fitting import Fitter
 from slimwave.surrogates.pruning_settings import PruneConfig
+from slimwave.surrogates.refitting import forget_refit, refit, round_seed
+from slimwave.surrogates.round_files import ROUNDS, restore_round, round_file, save_round
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training import EARLY, INITIAL, MAY_DIFFER
 from slimwave.surrogates.validation import RolloutValidator
 
 SPARSE = "model.sparse.safetensors"
-ROUNDS = "rounds"
-RECORD = "record"
 REWIND_FILES = {"initial": INITIAL, "early": EARLY}
 
 
@@ -205,7 +198,7 @@ class _Job:
         for number in count():
             if not self._round_file(number).is_file():
                 return
-            yield self._reload(self._round_file(number))
+            yield restore_round(self._round_file(number), self.model, self.pruner)
 
     def _rounds(self) -> Iterator[RoundRecord]:
         """Run the rounds that are left, each kept as one file."""
@@ -218,12 +211,8 @@ class _Job:
             rewind_to=self.rewind_to,
             finished=self.records,
         ):
-            masks = {f"masks.{name}": mask for name, mask in self.pruner.state_dict().items()}
-            weights = {f"weights.{name}": value for name, value in self.model.state_dict().items()}
-            text = json.dumps(record.to_dict())
-            save_tensors(self._round_file(record.round), weights | masks, {RECORD: text})
-            for leftover in (self._fit_file(record.round), self._best_file(record.round)):
-                leftover.unlink(missing_ok=True)
+            save_round(self._round_file(record.round), self.model, self.pruner, record)
+            forget_refit(self._fit_file(record.round))
             yield record
 
     def _error(self) -> float:
@@ -231,41 +220,18 @@ class _Job:
 
     def _retrain(self, number: int) -> float:
         """Fit with the masks held; leave the best validated weights in the model and return their error."""
-        seed = int(np.random.SeedSequence([self.config.seed, number]).generate_state(1)[0])
-        fitter = Fitter(self.model, self.windows, self.config.fit, seed=seed, pruner=self.pruner)
-
-        def keep_best(_: Mapping[str, float], best: bool) -> None:
-            if best:
-                save_tensors(self._best_file(number), self.model.state_dict())
-
-        with fitter:
-            position = fitter.run(
-                self.validator,
-                every=self.config.validation.every,
-                on_validation=keep_best,
-                state_file=self._fit_file(number),
-                progress=self.progress,
-                label=f"prune round {number}/{self.config.rounds}",
-            )
-        load_weights(self.model, self._best_file(number))
-        assert position.best_error is not None
-        return position.best_error
-
-    def _reload(self, path: Path) -> RoundRecord:
-        """Take up a finished round."""
-        tensors, metadata = read_tensors(path)
-        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "masks": {}}
-        try:
-            record = RoundRecord(**json.loads(metadata[RECORD]))
-            for key, tensor in tensors.items():
-                group, name = key.split(".", 1)
-                groups[group][name] = tensor
-        except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} holds no pruning round; prune anew with --overwrite") from error
-        require_same_tensors(self.model.state_dict(), groups["weights"], str(path))
-        self.model.load_state_dict(groups["weights"])
-        self.pruner.load_state_dict(groups["masks"])
-        return record
+        return refit(
+            self.model,
+            self.windows,
+            self.config.fit,
+            self.validator,
+            every=self.config.validation.every,
+            seed=round_seed(self.config.seed, number),
+            position=self._fit_file(number),
+            pruner=self.pruner,
+            progress=self.progress,
+            label=f"prune round {number}/{self.config.rounds}",
+        )
 
     def _acceptable(self, record: RoundRecord) -> bool:
         """Whether a round's error is within the tolerance of the reference."""
@@ -276,7 +242,7 @@ class _Job:
         """Write the sparsest acceptable round as the model and as a sparse file."""
         chosen = max((r for r in self.records if self._acceptable(r)), key=lambda r: r.round, default=None)
         chosen = chosen or self.records[0]
-        self._reload(self._round_file(chosen.round))
+        restore_round(self._round_file(chosen.round), self.model, self.pruner)
         save_model(self.folder.path, self.model)
         sparse = self.folder.path / SPARSE
         save_sparse(sparse, self.model.state_dict())
@@ -295,10 +261,7 @@ class _Job:
         return result
 
     def _round_file(self, number: int) -> Path:
-        return self.folder.path / ROUNDS / f"round_{number:02d}.safetensors"
+        return round_file(self.folder.path, number)
 
     def _fit_file(self, number: int) -> Path:
         return self.folder.path / ROUNDS / f"fit_{number:02d}.safetensors"
-
-    def _best_file(self, number: int) -> Path:
-        return self.folder.path / ROUNDS / f"best_{number:02d}.safetensors"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +16,17 @@ from slimwave.compression.one_way import OneWayConv
 from slimwave.compression.roles import prunable_parameters
 from slimwave.compression.sparse_file import load_sparse
 from slimwave.data.run_folders import RunFolder
+from slimwave.surrogates.batches import training_windows
 from slimwave.surrogates.checkpoints import CheckpointError, load_model, load_tensors
 from slimwave.surrogates.fitting import Fitter, TrainingDivergedError
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.pruning import PruneResult, prune
 from slimwave.surrogates.pruning_settings import PruneConfig, SAPConfig, StopConfig
+from slimwave.surrogates.refitting import forget_refit, refit, round_seed
+from slimwave.surrogates.round_files import load_round
 from slimwave.surrogates.training import TrainResult, train
 from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
+from slimwave.surrogates.validation import RolloutValidator
 
 Settings = Callable[..., PruneConfig]
 
@@ -142,7 +147,7 @@ def test_the_job_stops_by_its_rules(
 
     scripted([0.10] + [0.13] * 9)
     if stop.rises:
-        monkeypatch.setattr("slimwave.surrogates.pruning.load_weights", sharpen)
+        monkeypatch.setattr("slimwave.surrogates.refitting.load_weights", sharpen)
     result = prune(pruning(tmp_path / "run", schedule="lottery", stop=stop))
     assert result.rounds[-1].round == rounds
     assert reason in result.stopped
@@ -285,3 +290,30 @@ def test_the_log_is_one_line_per_round(pruning: Settings, tmp_path: Path) -> Non
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["kept"] for line in lines] == [record.kept for record in result.rounds]
     assert lines[1].keys() >= {"round", "pq_index", "lower_bound", "pruned", "total", "error", "groups"}
+
+
+def test_every_round_of_a_pruning_can_be_loaded(pruning: Settings, tmp_path: Path) -> None:
+    result = prune(pruning(tmp_path / "run", rounds=2))
+    for record in result.rounds:
+        weights = prunable_parameters(load_round(tmp_path / "run", record.round)).values()
+        assert sum(int((w != 0).sum()) for w in weights) == record.weights_kept
+    with pytest.raises(FileNotFoundError, match=r"round_03\.safetensors does not exist"):
+        load_round(tmp_path / "run", 3)
+
+
+def test_a_refit_repeats_a_round_and_leaves_no_file_behind(
+    pruning: Settings, tmp_path: Path, trained: TrainResult
+) -> None:
+    """Fine-tuning without masks is round 0 of a pruning whose reference is fine-tuned."""
+    config = pruning(tmp_path / "run", reference="finetuned", rounds=1)
+    expected = prune(config).rounds[0].error
+    model = load_model(trained.folder)
+    windows = training_windows(config.data, model.config, config.fit)
+    validate = RolloutValidator(config.data, config.validation, torch.device("cpu"))
+    position = tmp_path / "position.safetensors"
+    fit = partial(refit, model, windows, config.fit, validate, every=2, position=position)
+    error = fit(seed=round_seed(config.seed, 0))
+    assert error == expected == validate(model.eval())
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    forget_refit(position)
+    assert not list(tmp_path.glob("*.safetensors"))
