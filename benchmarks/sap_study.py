@@ -13,11 +13,33 @@ SAP after as many rounds. Finished runs are kept: an interrupted study goes on w
 """
 
 import argparse
-from dataclasses import replace
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import torch
-from shared.sap_runs import FULL, Contender, Plan, Seed, make_data, one_way
+from shared.sap_findings import a_priori_ratio, behind, course, last_errors, select, sparsest
+from shared.sap_pictures import draw_errors, draw_indices
+from shared.sap_runs import (
+    CONTROL,
+    DECOMPOSED,
+    FULL,
+    RIVALS,
+    UNPRUNED,
+    Contender,
+    Plan,
+    Run,
+    Seed,
+    make_data,
+    one_way,
+)
+from shared.targets import Target
 
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.pruning_settings import SAPConfig
@@ -48,32 +70,170 @@ PLAN = Plan(
     train=FitConfig(steps=800, unroll=(1, 2, 4)),
     rounds=5,
     refit=FitConfig(steps=160, learning_rate=8e-3, warmup=10, unroll=(1, 2, 4)),
-    validation=ValidationConfig(every=100, steps=40),
+    validation=ValidationConfig(steps=40),
 )
 QUICK = replace(
-    PLAN, networks={name: replace(network, width=4, kernel_size=3) for name, network in PLAN.networks.items()}
+    PLAN,
+    networks={
+        FULL: NetworkConfig(width=4, kernel_size=3),
+        one_way(8): NetworkConfig(width=4, kernel_size=3, conv="cp", rank=8),
+    },
+    contenders=tuple(replace(one, networks=(FULL, one_way(8))) for one in PLAN.contenders[:3]),
+    ranks=(8,),
+    trajectories=(4, 2, 2),
+    grid=16,
+    train=replace(PLAN.train, steps=8, warmup=1),
+    rounds=3,
+    refit=replace(PLAN.refit, steps=4, warmup=1, unroll=(2,)),
 )
+TOLERANCE = 1.05
+FEWEST = 0.1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The runs, and the errors of the full CNN that they are held against, one per seed."""
+
+    runs: list[Run]
+    chosen: list[dict[str, Any]]
+
+    def full(self, at: int) -> dict[int, float]:
+        """Validation errors of the full CNN by seed: as trained (0), or after the last refit (-1)."""
+        return {run["seed"]: run["rounds"][at]["error"] for run in select(self.runs, FULL, CONTROL)}
+
+    def weights(self) -> int:
+        """Weights of the full CNN that can be pruned."""
+        return int(select(self.runs, FULL, CONTROL)[0]["rounds"][0]["weights_total"])
+
+    def kept_within(self, runs: Sequence[Run], at: int) -> float:
+        """Least share of the full CNN's weights within the tolerance, median over seeds; else 1."""
+        limits = self.full(at)
+        rounds = [sparsest(run, TOLERANCE * limits[run["seed"]]) for run in runs]
+        return median(one["weights_kept"] / self.weights() if one else 1.0 for one in rounds)
+
+    def names(self) -> list[tuple[str, str]]:
+        """Return network and contender of all runs, in order."""
+        return list(dict.fromkeys((run["network"], run["name"]) for run in self.runs))
+
+
+def collect(plan: Plan, output: Path, seeds: Sequence[int], *, start: bool) -> Findings:
+    """Run all seeds, or take what is finished; then, and not before, look at the test split."""
+    if start:
+        make_data(plan, output)
+    runs = []
+    for seed in seeds:
+        for run in Seed(plan, output, seed).run(start=start):
+            last = run["rounds"][-1]
+            print(f"seed {seed}, {run['network']}, {run['name']}: {last['error']:.4f}", file=sys.stderr)
+            runs.append(run)
+    findings = Findings(runs, [])
+    limits = findings.full(-1)
+    for run in runs:
+        unpruned = run["name"] in UNPRUNED
+        if round_ := run["rounds"][-1] if unpruned else sparsest(run, TOLERANCE * limits[run["seed"]]):
+            judge = Seed(plan, output, run["seed"])
+            error = judge.test_error(run["network"], run["name"], round_["round"])
+            key = {name: run[name] for name in ("seed", "network", "name")}
+            findings.chosen.append(key | {"round": round_["round"], "test_error": error})
+    return findings
+
+
+def targets(plan: Plan, findings: Findings) -> list[Target]:
+    """Hold the findings against the limits."""
+    found = []
+    runs, leader = findings.runs, plan.leader.name
+    for network in plan.leader.networks:
+        ours = select(runs, network, leader)
+        for at, what in ((-1, "the control"), (0, "the trained one")):
+            name = f"{network} CNN, {leader}: weights over the full CNN's, within {TOLERANCE:g}x {what}"
+            found.append(Target(name, findings.kept_within(ours, at), FEWEST))
+        for rival in RIVALS:
+            worst, beyond, end = behind(ours, select(runs, network, rival))
+            name = f"{network} CNN, {leader} over {rival}: worst {worst:.2f}, end {end:.2f}; less the spread"
+            found.append(Target(name, beyond, 1.0))
+    for rank in plan.ranks:
+        network = one_way(rank)
+        ratio = a_priori_ratio(select(runs, network, CONTROL), select(runs, network, DECOMPOSED))
+        found.append(Target(f"{network} CNN: error a priori over a posteriori", ratio, 1.0))
+    return found
+
+
+def table(findings: Findings) -> list[str]:
+    """Return a Markdown table: medians over seeds, errors with their range."""
+    head = (
+        "network",
+        "contender",
+        "seeds",
+        "weights at the end",
+        "validation error there",
+        "kept within 1.05× control",
+        "kept within 1.05× trained",
+        "test error, chosen rounds",
+        "PQ Index",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return lines + ["| " + " | ".join(row(findings, *key)) + " |" for key in findings.names()]
+
+
+def row(findings: Findings, network: str, name: str) -> list[str]:
+    """One contender's row."""
+    runs = select(findings.runs, network, name)
+    kept = median(run["rounds"][-1]["weights_kept"] / findings.weights() for run in runs)
+    held_out = [one["test_error"] for one in select(findings.chosen, network, name)]
+    courses = Counter(
+        course([one["pq_index_after"] for one in run["rounds"]]) for run in runs if name not in UNPRUNED
+    )
+    told = "; ".join(f"{words} ({count})" for words, count in courses.most_common())
+    within = [findings.kept_within(runs, at) for at in (-1, 0)]
+    least = ["–" if name in UNPRUNED or share == 1 else f"{share:.1%}" for share in within]
+    cells = [network, name, str(len(runs)), f"{kept:.1%}", percent(last_errors(runs)), *least]
+    return [*cells, percent(held_out) if held_out else "–", told or "–"]
+
+
+def percent(values: Sequence[float]) -> str:
+    """Median and range in percent."""
+    middle = f"{100 * median(values):.2f}"
+    return f"{middle} ({100 * min(values):.2f}–{100 * max(values):.2f})"
+
+
+def write_report(findings: Findings, judged: Sequence[Target], folder: Path) -> None:
+    """Write the records, and the pictures drawn from them."""
+    records = {**asdict(findings), "targets": [target.as_json() for target in judged]}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sap_study.json").write_text(json.dumps(records) + "\n")
+    limits = {
+        "full CNN, trained": median(findings.full(0).values()),
+        "full CNN, control": median(findings.full(-1).values()),
+    }
+    draw_errors(findings.runs, limits, folder / "images" / "sap_errors.png")
+    draw_indices(findings.runs, folder / "images" / "sap_indices.png")
 
 
 def main() -> None:
+    """Run the study, print the table and the targets."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=Path("runs/sap_study"))
+    parser.add_argument("--output", type=Path, default=Path("runs/sap_study"), help="folder of the runs")
+    parser.add_argument("--finished", action="store_true", help="report what is finished, start nothing")
+    parser.add_argument("--report", type=Path, help="folder of sap_study.json and images/")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tiny problem, one seed, in a temporary folder"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    make_data(PLAN, arguments.output)
-    for seed in arguments.seeds:
-        for run in Seed(PLAN, arguments.output, seed).run():
-            last = run["rounds"][-1]
-            print(
-                run["seed"],
-                run["network"],
-                run["name"],
-                f"{last['weights_kept']} {last['error']:.4f}",
-                flush=True,
-            )
+    with tempfile.TemporaryDirectory() as folder:
+        plan, output, seeds = (
+            (QUICK, Path(folder), [0]) if arguments.quick else (PLAN, arguments.output, arguments.seeds)
+        )
+        findings = collect(plan, output, seeds, start=not arguments.finished)
+        judged = targets(plan, findings)
+        report = output / "report" if arguments.report is None else arguments.report
+        write_report(findings, judged, report)
+    print("\n".join([*table(findings), "", *(target.line() for target in judged)]))
+    if arguments.quick:
+        print("quick: the networks are hardly trained, the figures mean nothing")
 
 
 if __name__ == "__main__":

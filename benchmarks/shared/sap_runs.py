@@ -5,8 +5,9 @@ at any moment and go on in several processes, one per seed.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,14 @@ from slimwave.surrogates.training_settings import FitConfig, TrainConfig, Valida
 from slimwave.surrogates.validation import RolloutValidator
 
 FULL = "full"
-RIVALS = ("lottery", "oneshot")
+RIVALS = ("lottery", "one-shot")
 CONTROL = "not pruned"
 DECOMPOSED = "decomposed"
-JUDGED = "judged.json"
+UNPRUNED = (CONTROL, DECOMPOSED)
+REFITS = "refits.json"
+
+Run = dict[str, Any]
+"""Record of a run: seed, network, name, steps of a round, rounds."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +105,30 @@ class Seed:
         """Folder of the seed."""
         return self.output / f"seed{self.seed}"
 
-    def run(self) -> Iterator[dict[str, Any]]:
-        """Run everything in an order in which what matters most comes first."""
-        for network in self.plan.networks:
-            yield self.control(network)
-        for rank in self.plan.ranks:
-            yield self.decomposed(rank)
-        for contender in self.plan.contenders:
+    def run(self, *, start: bool) -> Iterator[Run]:
+        """Run everything in an order in which what matters most comes first; or take what is finished."""
+        for (network, name), job in self._jobs().items():
+            if start or self._finished(network, name):
+                yield job()
+
+    def _jobs(self) -> dict[tuple[str, str], Callable[[], Run]]:
+        plan = self.plan
+        jobs: dict[tuple[str, str], Callable[[], Run]] = {}
+        for network in plan.networks:
+            jobs[network, CONTROL] = partial(self.control, network)
+        for rank in plan.ranks:
+            jobs[one_way(rank), DECOMPOSED] = partial(self.decomposed, rank)
+        for contender in plan.contenders:
             for network in contender.networks:
-                yield self.pruned(network, contender)
+                jobs[network, contender.name] = partial(self.pruned, network, contender)
+        return jobs
+
+    def _finished(self, network: str, name: str) -> bool:
+        folder = self._folder_of(network, name)
+        return _done(folder) if name not in UNPRUNED else len(_errors(folder)) > self.plan.rounds
+
+    def _folder_of(self, network: str, name: str) -> Path:
+        return self.folder / f"{network}, {name}"
 
     def trained(self, network: str) -> Path:
         """Folder of the trained network."""
@@ -125,11 +145,11 @@ class Seed:
             train(config)
         return config.output
 
-    def control(self, network: str) -> dict[str, Any]:
+    def control(self, network: str) -> Run:
         """Fine-tune a trained network as often as the others are pruned, and prune nothing."""
         return self._refits(load_model(self.trained(network)), network, CONTROL)
 
-    def decomposed(self, rank: int) -> dict[str, Any]:
+    def decomposed(self, rank: int) -> Run:
         """Decompose the trained full network into one-way layers, and fine-tune it as often."""
         full = load_model(self.trained(FULL))
         factors = decompose(full, "cp", rank=rank, seed=self.seed).state_dict()
@@ -137,9 +157,9 @@ class Seed:
         model.load_state_dict(factors)
         return self._refits(model.eval(), one_way(rank), DECOMPOSED)
 
-    def pruned(self, network: str, contender: Contender) -> dict[str, Any]:
+    def pruned(self, network: str, contender: Contender) -> Run:
         """Prune a trained network in rounds."""
-        folder = self.folder / f"{network}, {contender.name}"
+        folder = self._folder_of(network, contender.name)
         rounds = contender.rounds or self.plan.rounds
         steps = self.plan.rounds * self.plan.refit.steps // rounds
         config = PruneConfig(
@@ -163,11 +183,10 @@ class Seed:
 
     def test_error(self, network: str, name: str, number: int) -> float:
         """Error of a round on the test split; of a control, of its last refit."""
-        folder = self.folder / f"{network}, {name}"
+        folder = self._folder_of(network, name)
         held_out = folder / f"test_{number:02d}.json"
         if not held_out.is_file():
-            unpruned = name in (CONTROL, DECOMPOSED)
-            model = load_model(folder) if unpruned else load_round(folder, number)
+            model = load_model(folder) if name in UNPRUNED else load_round(folder, number)
             write_text(held_out, json.dumps(self._validator("test")(model.eval())))
         return float(json.loads(held_out.read_text()))
 
@@ -178,12 +197,11 @@ class Seed:
         kept = rounds[-1]["weights_kept"] / rounds[-1]["weights_total"]
         return float(1 - kept ** (1 / self.plan.rounds))
 
-    def _refits(self, model: Surrogate, network: str, name: str) -> dict[str, Any]:
-        folder = self.folder / f"{network}, {name}"
-        kept = folder / "refits.json"
+    def _refits(self, model: Surrogate, network: str, name: str) -> Run:
+        folder = self._folder_of(network, name)
         validate = self._validator("valid")
         folder.mkdir(parents=True, exist_ok=True)
-        errors: list[float] = json.loads(kept.read_text()) if kept.is_file() else [validate(model)]
+        errors = _errors(folder) or [validate(model)]
         if len(errors) > 1:
             model = load_model(folder)
         fit = self.plan.refit
@@ -193,7 +211,7 @@ class Seed:
             seed = round_seed(self.seed, number)
             errors.append(refit(model, windows, fit, validate, every=fit.steps, seed=seed, position=position))
             save_model(folder, model)
-            write_text(kept, json.dumps(errors))
+            write_text(folder / REFITS, json.dumps(errors))
             forget_refit(position)
         weights = sum(weight.numel() for weight in prunable_parameters(model).values())
         counts = {"weights_kept": weights, "weights_total": weights}
@@ -203,9 +221,7 @@ class Seed:
     def _validator(self, split: str) -> RolloutValidator:
         return RolloutValidator(self.output / "data", self.plan.validation, torch.device("cpu"), split=split)
 
-    def _record(
-        self, network: str, name: str, rounds: Sequence[dict[str, Any]], steps: int
-    ) -> dict[str, Any]:
+    def _record(self, network: str, name: str, rounds: Sequence[dict[str, Any]], steps: int) -> Run:
         keys = ("round", "weights_kept", "weights_total", "pq_index_after", "error_pruned", "error")
         kept = [{key: one[key] for key in keys if key in one} for one in rounds]
         return {"seed": self.seed, "network": network, "name": name, "steps": steps, "rounds": kept}
@@ -222,8 +238,15 @@ def make_data(plan: Plan, output: Path) -> None:
         solver=SolverConfig(elements=(12, 12)),
         splits=SplitsConfig(train_, valid, test, SplitConfig(1, 2)),
     )
-    generate(config)
+    if not _done(config.output):
+        generate(config)
 
 
 def _done(folder: Path) -> bool:
     return (folder / "run.json").is_file() and RunFolder.open(folder).done
+
+
+def _errors(folder: Path) -> list[float]:
+    """Validation errors of a control so far, from the trained network's."""
+    path = folder / REFITS
+    return list(json.loads(path.read_text())) if path.is_file() else []

@@ -1,0 +1,76 @@
+"""The pictures of the study of SAP, drawn from the records of its runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from shared.sap_findings import Run, select, shares
+
+from slimwave.figures import COLOURS
+
+DOTS_PER_INCH = 75
+Draw = Callable[[Axes, Run, str, str | None], Any]
+
+
+def draw_errors(runs: Sequence[Run], limits: Mapping[str, float], path: Path) -> None:
+    """Draw validation error over weights kept, one line per seed; `limits` are horizontal lines."""
+
+    def line(axes: Axes, run: Run, colour: str, label: str | None) -> None:
+        kept = [100 * share for share in shares(run)]
+        errors = [100 * one["error"] for one in run["rounds"]]
+        axes.loglog(kept, errors, "o-", color=colour, ms=3, lw=1, alpha=0.8, label=label)
+
+    figure, panels = _panels(runs, line)
+    for axes in panels:
+        for style, (name, limit) in zip((":", "--"), limits.items(), strict=True):
+            axes.axhline(100 * limit, color="0.4", lw=1, ls=style, label=name)
+        axes.set(xlabel="weights kept, % of the network's own")
+        for side in (axes.xaxis, axes.yaxis):
+            side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            side.set_minor_formatter(NullFormatter())
+        axes.invert_xaxis()
+    panels[0].set_ylabel("validation rollout error, %")
+    _save(figure, panels, path)
+
+
+def draw_indices(runs: Sequence[Run], path: Path) -> None:
+    """Draw the PQ Index of the retrained survivors over rounds, one line per seed."""
+
+    def line(axes: Axes, run: Run, colour: str, label: str | None) -> None:
+        indices = [one["pq_index_after"] for one in run["rounds"]]
+        axes.plot(indices, "o-", color=colour, ms=3, lw=1, alpha=0.8, label=label)
+
+    figure, panels = _panels(runs, line)
+    for axes in panels:
+        axes.set(xlabel="round")
+    panels[0].set_ylabel("PQ Index of the survivors")
+    _save(figure, panels, path)
+
+
+def _panels(runs: Sequence[Run], line: Draw) -> tuple[Figure, list[Axes]]:
+    """Draw one panel per network that was pruned, one colour per contender."""
+    pruned = [run for run in runs if "pq_index_after" in run["rounds"][0]]
+    networks = list(dict.fromkeys(run["network"] for run in pruned))
+    names = list(dict.fromkeys(run["name"] for run in pruned))
+    colours = dict(zip(names, COLOURS, strict=False))
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    panels = list(figure.subplots(1, len(networks), squeeze=False)[0])
+    for axes, network in zip(panels, networks, strict=True):
+        for name in names:
+            for place, run in enumerate(select(pruned, network, name)):
+                line(axes, run, colours[name], None if place else name)
+        axes.set_title(f"{network} CNN", fontsize=10)
+        axes.grid(alpha=0.3)
+    return figure, panels
+
+
+def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    labelled = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+    handles, labels = labelled.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside right upper")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
