@@ -98,11 +98,6 @@ class Scenario:
     sources: tuple[SourceTerm, ...] = ()
 
     @property
-    def free(self) -> bool:
-        """Whether the wave keeps its energy: no damping, no source, and sides that reflect."""
-        return self.damping is None and not self.sources and "absorbing" not in self.walls.values()
-
-    @property
     def wall_signs(self) -> tuple[float, ...]:
         """Code of each side: −1 Dirichlet (odd image), +1 Neumann (even image), 0 absorbing (no image)."""
         return wall_signs(self.walls)

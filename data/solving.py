@@ -2,8 +2,7 @@
 
 The waves of a batch share what is set up per mesh and per run, yet none depends on the others by a single
 bit: they take a time step that follows from the settings alone, the one that is stable in the fastest medium
-that their split can draw (:func:`slimwave.fem.spectra.stable_time_step`). Waves that are damped, driven or
-absorbed are solved one by one.
+that their split can draw, and with its dampings and sides (:func:`slimwave.fem.spectra.stable_time_step`).
 """
 
 import time
@@ -12,13 +11,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from slimwave.data.scenarios import GenerateConfig, Scenario
+from slimwave.data.scenarios import GenerateConfig, Scenario, Split
 from slimwave.data.schema import Trajectory
 from slimwave.data.source_terms import source_scalars
 from slimwave.fem.batches import WaveBatch
 from slimwave.fem.fields import values_on_axes
 from slimwave.fem.meshes import rectangle
-from slimwave.fem.solver import Solution, WaveSolver
+from slimwave.fem.solver import Solution
 from slimwave.fem.space import GLLSpace
 from slimwave.fem.spectra import stable_time_step
 
@@ -67,32 +66,21 @@ def solve_scenarios(
         raise ValueError(f"scenarios: expected some of one split, got splits {sorted(splits)}")
     domain, solver = config.domain, config.solver
     space = _space(domain.width, domain.height, elements or solver.elements, order or solver.order)
-    free = [scenario for scenario in scenarios if scenario.free]
-    solved = iter(_solve_batch(free, config, space, snapshots) if free else [])
-    return [
-        next(solved) if scenario.free else _solve_alone(scenario, config, space, snapshots)
-        for scenario in scenarios
-    ]
-
-
-def _solve_batch(
-    scenarios: Sequence[Scenario], config: GenerateConfig, space: GLLSpace, snapshots: int
-) -> list[Trajectory]:
-    """Solve free waves of one split together; each has an equal share of the process time."""
-    domain, solver = config.domain, config.solver
     started = time.process_time()
     batch = WaveBatch(
         space,
         [scenario.wave_speed for scenario in scenarios],
+        dampings=[0.0 if scenario.damping is None else scenario.damping for scenario in scenarios],
         boundaries=[scenario.walls for scenario in scenarios],
     )
     batch.operator(solver.dtype)
     set_up = time.process_time()
     solution = batch.run(
         [scenario.u0 for scenario in scenarios],
+        sources=[[source.for_solver() for source in scenario.sources] for scenario in scenarios],
         times=config.time.step * np.arange(snapshots, dtype=np.float64),
         grid=(domain.nx, domain.ny),
-        time_step=stable_time_step(space, config.medium_of(scenarios[0].split).max_speed),
+        time_step=_time_step(space, config, splits.pop()),
         dtype=solver.dtype,
     )
     share = 1.0 / len(scenarios)
@@ -100,26 +88,15 @@ def _solve_batch(
     return [_trajectory(scenario, solution[k], config, seconds) for k, scenario in enumerate(scenarios)]
 
 
-def _solve_alone(scenario: Scenario, config: GenerateConfig, space: GLLSpace, snapshots: int) -> Trajectory:
-    """Solve a wave that is damped, driven or absorbed, at the time step that is stable for it."""
-    domain, solver = config.domain, config.solver
-    started = time.process_time()
-    wave = WaveSolver(
+def _time_step(space: GLLSpace, config: GenerateConfig, split: Split) -> float:
+    """Return the step that is stable whatever the split draws."""
+    damping = config.damping_of(split)
+    return stable_time_step(
         space,
-        wave_speed=scenario.wave_speed,
-        damping=scenario.damping or 0.0,
-        boundaries=scenario.walls,
+        config.medium_of(split).max_speed,
+        largest_damping=damping.strength[1] if damping.acts else 0.0,
+        absorbing=config.walls.absorb,
     )
-    wave.operator(solver.dtype)
-    set_up = time.process_time()
-    solution = wave.run(
-        scenario.u0,
-        times=config.time.step * np.arange(snapshots, dtype=np.float64),
-        grid=(domain.nx, domain.ny),
-        sources=[source.for_solver() for source in scenario.sources],
-        dtype=solver.dtype,
-    )
-    return _trajectory(scenario, solution, config, (set_up - started, time.process_time() - set_up))
 
 
 def _trajectory(
