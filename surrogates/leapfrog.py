@@ -11,20 +11,11 @@ learns the force, not the step: F = Eᵀ Aᵀ k(c) A E with
 So F is self-adjoint and positive in the inner product with trapezoidal weights, for any weights. A field with
 its images is unchanged by the mirrors, and so is A k A of it; restricting that to the domain is Eᵀ.
 
-A macro step is n substeps of shears. With z = dt² F and w = dt v:
-
-    order 2   drift ½, kick z, drift ½
-    order 4   kick z/6, drift ½, kick (2z/3 − z²/36), drift ½, kick z/6        (Chin, Phys. Lett. A 226, 1997)
-
-Every shear has the determinant 1 and its own inverse, and the sequence reads the same backwards. So reversing
-v retraces the steps to rounding, and nothing is damped. On an eigenvector of F a substep is a rotation with
-
-    cos φ = 1 − z/2 ∈ [−1, 1]  for 0 ≤ z ≤ 4,    cos φ = 1 − z/2 + z²/24 − z³/864 ∈ [−1, 1]  for 0 ≤ z ≤ 12,
-
-so that no eigenvector grows as long as the largest z stays below 4 or 12. This is enforced in ``encode``:
-with K_j the largest stiffness of channel j and Â_j its symbol, λ_max(F) ≤ max_θ Σ_j K_j |Â_j(θ)|², and where
-that is too large all stiffnesses are scaled down. Compressing or pruning A cannot break it. Constants (and
-what else A does not see) drift, as they do between Neumann walls.
+A macro step is n substeps of shears, see :mod:`slimwave.surrogates.shears`: reversible, and bounded as long
+as dt² λ_max(F) is within a limit. This is enforced in ``encode``: with K_j the largest stiffness of channel j
+and Â_j its symbol, λ_max(F) ≤ max_θ Σ_j K_j |Â_j(θ)|², and where that is too large all stiffnesses are scaled
+down. Compressing or pruning A cannot break it. Constants (and what else A does not see) drift, as they do
+between Neumann walls.
 
 At absorbing sides the images are even and v is damped at the nodes of the wall, which only takes energy away,
 see :func:`~slimwave.surrogates.outgoing.absorbing_rate`.
@@ -45,16 +36,13 @@ from slimwave.surrogates.mirrored import Factor, convolve, transpose
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.network_shapes import LeapfrogShape
 from slimwave.surrogates.outgoing import absorbing_rate, has_absorbing
+from slimwave.surrogates.shears import advance, forces_per_step, stable_limit
 from slimwave.surrogates.stencils import staggered_derivative
 from slimwave.surrogates.strain import AVERAGE_PAIRS, Strain
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
-from slimwave.surrogates.walls import extend, wall_mask
+from slimwave.surrogates.walls import extend, mirror, wall_mask
 
-LIMITS = {2: 4.0, 4: 12.0}
-"""Largest stable z = dt² λ_max(F) of a substep, by the order of the time stepping."""
-SLACK = 1e-3
-"""Share of the limit that is kept free for rounding."""
 SQUARE = 1e-6
 """Relative difference of the spacings up to which cells are square and both axes share their weights."""
 
@@ -109,9 +97,7 @@ class LeapfrogCNN(Surrogate):
     @property
     def reach(self) -> int:
         """Cells to each side that one step reads: those of a force, for all forces one after another."""
-        order, substeps = self.shape.time_order, self.shape.substeps
-        forces = substeps if order == 2 else 3 * substeps + 1
-        return forces * self._pad
+        return forces_per_step(self.shape.time_order, self.shape.substeps) * self._pad
 
     def reach_remedy(self, needed: int) -> str:
         """Say with how many substeps the network would reach ``needed`` cells."""
@@ -133,8 +119,7 @@ class LeapfrogCNN(Surrogate):
         task, shape = self.task, self.shape
         response = 2 * abs(staggered_derivative(shape.kernel_size)).sum()
         rate = task.max_speed * response * math.hypot(*(1 / h for h in task.spacing))
-        limit = math.sqrt(LIMITS[shape.time_order] * (1 - SLACK))
-        needed = math.ceil(rate * task.macro_step / limit)
+        needed = math.ceil(rate * task.macro_step / math.sqrt(stable_limit(shape.time_order)))
         if shape.substeps < needed:
             raise ValueError(
                 f"--network.substeps {shape.substeps}: a wave of speed {task.max_speed:g} needs at least "
@@ -148,13 +133,12 @@ class LeapfrogCNN(Surrogate):
         Raises
         ------
         ValueError
-            If the grid is smaller than the strain's stencil.
+            If the grid is too small to interpolate the wave speed on.
         """
-        needed = max(self._strain(0).reach_along, AVERAGE_PAIRS) + 1
-        if min(wave_speed.shape[-2:]) < needed:
+        if min(wave_speed.shape[-2:]) < AVERAGE_PAIRS:
             raise ValueError(
-                f"expected a grid of at least {needed} nodes along each axis, got "
-                f"{tuple(wave_speed.shape[-2:])}; use a finer grid or a model with shorter kernels"
+                f"expected a grid of at least {AVERAGE_PAIRS} nodes along each axis, got "
+                f"{tuple(wave_speed.shape[-2:])}; use a finer grid"
             )
         normalised = (wave_speed - self.task.speed_mean) / self.task.speed_std
         stiffness = []
@@ -162,7 +146,7 @@ class LeapfrogCNN(Surrogate):
             courant = self.task.macro_step / (self.shape.substeps * spacing)
             strain = self._strain(axis)
             stiffness.append(courant**2 * strain.stiffness(wave_speed, normalised, turned=axis == 1))
-        limit = LIMITS[self.shape.time_order] * (1 - SLACK)
+        limit = stable_limit(self.shape.time_order)
         share = (limit / self._largest_eigenvalue(stiffness)).clamp(max=1.0).reshape(-1, 1, 1, 1)
         along_x, along_y = (self._with_images(share * k, axis) for axis, k in enumerate(stiffness))
         mask = wall_mask(walls, *wave_speed.shape[-2:])
@@ -187,15 +171,15 @@ class LeapfrogCNN(Surrogate):
         """Extend by even images: about the walls across the axis, and beyond the outermost half points."""
         strain = self._strain(axis)
         along, across = axis + 2, 3 - axis
-        stiffness = _mirror(stiffness, strain.reach_along, along, offset=0)
-        return _mirror(stiffness, strain.reach_across, across, offset=1)
+        stiffness = mirror(stiffness, strain.reach_along, along, 1.0, 1.0, at_node=False)
+        return mirror(stiffness, strain.reach_across, across, 1.0, 1.0)
 
     def step(self, state: Tensor, context: LeapfrogContext) -> Tensor:
         """Advance the state (batch, 2, nx, ny) by one macro step."""
         dt = self.task.macro_step / self.shape.substeps
         u, w = state[:, :1], dt * state[:, 1:]
-        advance = _second_order if self.shape.time_order == 2 else _fourth_order
-        u, w = advance(u, w, self.force(context), self.shape.substeps)
+        force = self.force(context)
+        u, w = advance(self.shape.time_order, self.shape.substeps, u, w, force, force.damp)
         return torch.cat([u, w / dt], dim=1)
 
     def force(self, context: LeapfrogContext) -> "WaveForce":
@@ -241,39 +225,6 @@ class WaveForce:
         return convolve(stiffness * convolve(extended, self.strains[axis]), self.adjoints[axis])
 
 
-def _second_order(u: Tensor, w: Tensor, force: WaveForce, substeps: int) -> tuple[Tensor, Tensor]:
-    """Drift ½, kick, drift ½ in every substep."""
-    for _ in range(substeps):
-        w = force.damp(w)
-        u = u + w / 2
-        w = w - force(u)
-        u = u + w / 2
-        w = force.damp(w)
-    return u, w
-
-
-def _fourth_order(u: Tensor, w: Tensor, force: WaveForce, substeps: int) -> tuple[Tensor, Tensor]:
-    """Kick ⅙, drift ½, kick ⅔ by the modified force, drift ½, kick ⅙ in every substep."""
-    outer = force(u)
-    for _ in range(substeps):
-        w = force.damp(w) - outer / 6
-        u = u + w / 2
-        middle = force(u)
-        w = w - (2 / 3) * middle + force(middle) / 36
-        u = u + w / 2
-        outer = force(u)
-        w = force.damp(w - outer / 6)
-    return u, w
-
-
 def _crop(field: Tensor, along_x: int, along_y: int) -> Tensor:
     nx, ny = field.shape[-2:]
     return field[..., along_x : nx - along_x, along_y : ny - along_y]
-
-
-def _mirror(field: Tensor, pad: int, axis: int, *, offset: int) -> Tensor:
-    """Extend by even images about the outermost nodes (offset 1) or half a cell beyond them (offset 0)."""
-    nodes = field.shape[axis]
-    before = field.narrow(axis, offset, pad).flip(axis)
-    after = field.narrow(axis, nodes - pad - offset, pad).flip(axis)
-    return torch.cat([before, field, after], dim=axis)

@@ -28,10 +28,11 @@ class NetworkConfig:
         ``residual_cnn``: the full CNN of comparisons. ``gated_linear``: linear in the state (u, v) as the
         wave equation is, nonlinear in the medium only. ``leapfrog``: reversible and bounded for any weights.
         ``unet``: convolutions on a pyramid of grids. ``space_time``: convolutions over space and time, from a
-        block of frames to the next block.
+        block of frames to the next block. ``macro_step``: as leapfrog, for long steps, on a coarse inner
+        grid with operators as long as the domain.
     width
         Channels of a hidden layer (default 16; space_time: 12); of the finest level (unet); of the strain
-        along each axis (leapfrog: 1).
+        along each axis (leapfrog, macro_step: 1).
     conv
         Format of the convolutions. ``"dense"``: full kernels. ``"cp"``: one-way filters, every factor a
         vector. Others: ``"separable"``, ``"outer"``, ``"depthwise"``, ``"tucker"``.
@@ -55,14 +56,16 @@ class NetworkConfig:
     frames
         Frames of a block, which is also the number of macro steps that one call advances (space_time: 4).
     substeps
-        leapfrog: substeps in a macro step (3).
+        Substeps in a macro step (leapfrog: 3; macro_step: 10).
     time_order
-        leapfrog: order of the time stepping, 2 (one force per substep) or 4 (three forces) (4).
+        Order of the time stepping, 2 (one force per substep) or 4 (three) (leapfrog, macro_step: 4).
     encoder_width
-        leapfrog: hidden channels of the encoder of the medium (8).
+        Hidden channels of the encoder of the medium (leapfrog, macro_step: 8).
     init
-        leapfrog: ``"stencil"`` starts from a finite-difference solver of the wave equation, ``"random"`` from
-        random filters (stencil).
+        ``"stencil"`` starts from a solver of the wave equation, ``"random"`` from random filters (leapfrog,
+        macro_step: stencil).
+    coarsening
+        Spacing of the inner grid in cells of the outer one (macro_step: 2).
     """
 
     name: str = "residual_cnn"
@@ -79,6 +82,7 @@ class NetworkConfig:
     time_order: TimeOrder | None = None
     encoder_width: int | None = None
     init: Init | None = None
+    coarsening: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in SHAPES:

@@ -9,13 +9,14 @@ from typing import Literal, get_args
 
 from slimwave.compression.choices import FORMATS, RANKED_FORMATS, FormatName
 from slimwave.compression.ranks import Rank, check_rank_form
-from slimwave.data.ranges import require_at_least
+from slimwave.data.ranges import require_at_least, require_within
 
 Activation = Literal["none", "gelu"]
 TimeOrder = Literal[2, 4]
 Init = Literal["stencil", "random"]
 
 MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS = 10_000, 1000, 8
+MOST_COARSENING = 8.0
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,13 @@ class UNetShape(NetworkShape):
 
 
 @dataclass(frozen=True)
-class LeapfrogShape(NetworkShape):
-    """Shape of :class:`~slimwave.surrogates.leapfrog.LeapfrogCNN`.
+class SteppedShape(NetworkShape):
+    """What the networks have that learn a force and step by shears, see :mod:`slimwave.surrogates.shears`.
 
     Parameters
     ----------
     width
         Channels of the strain along each axis.
-    depth
-        Convolutions of the strain, one after another.
-    kernel_size, across
-        Odd numbers of taps along and across the axis of a strain, in a quadrant of its mirrored kernel.
     substeps
         Substeps in a macro step.
     time_order
@@ -145,9 +142,6 @@ class LeapfrogShape(NetworkShape):
     """
 
     width: int = 1
-    depth: int = 1
-    kernel_size: int = 5
-    across: int = 1
     substeps: int = 3
     time_order: TimeOrder = 4
     encoder_width: int = 8
@@ -155,19 +149,57 @@ class LeapfrogShape(NetworkShape):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_count("network.substeps", self.substeps, MOST_LAYERS)
+        if self.time_order not in get_args(TimeOrder):
+            raise ValueError(f"--network.time_order: expected 2 or 4, got {self.time_order}")
+        require_count("network.encoder_width", self.encoder_width, MOST_CHANNELS)
+        require_one_of("network.init", self.init, get_args(Init))
+
+
+@dataclass(frozen=True)
+class LeapfrogShape(SteppedShape):
+    """Shape of :class:`~slimwave.surrogates.leapfrog.LeapfrogCNN`.
+
+    Parameters
+    ----------
+    depth
+        Convolutions of the strain, one after another.
+    kernel_size, across
+        Odd numbers of taps along and across the axis of a strain, in a quadrant of its mirrored kernel.
+    """
+
+    depth: int = 1
+    kernel_size: int = 5
+    across: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         require_count("network.depth", self.depth, MOST_LAYERS)
         require_odd("network.kernel_size", self.kernel_size)
         require_odd("network.across", self.across)
-        require_count("network.substeps", self.substeps, MOST_LAYERS)
-        require_count("network.encoder_width", self.encoder_width, MOST_CHANNELS)
-        if self.time_order not in get_args(TimeOrder):
-            raise ValueError(f"--network.time_order: expected 2 or 4, got {self.time_order}")
-        require_one_of("network.init", self.init, get_args(Init))
         if self.kernel_size == 1 and self.conv != "dense":
             raise ValueError(
                 f"--network.kernel_size 1 leaves --network.conv {self.conv} nothing to separate; "
                 "use --network.kernel_size 3 or more, or --network.conv dense"
             )
+
+
+@dataclass(frozen=True)
+class MacroStepShape(SteppedShape):
+    """Shape of :class:`~slimwave.surrogates.macro_step.MacroStepNetwork`.
+
+    Parameters
+    ----------
+    coarsening
+        Spacing of the inner grid in cells of the outer one, at least 1.
+    """
+
+    substeps: int = 10
+    coarsening: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("network.coarsening", self.coarsening, 1, MOST_COARSENING)
 
 
 @dataclass(frozen=True)
@@ -197,6 +229,7 @@ class SpaceTimeShape(ResidualShape):
 SHAPES: dict[str, type[NetworkShape]] = {
     "gated_linear": StackShape,
     "leapfrog": LeapfrogShape,
+    "macro_step": MacroStepShape,
     "residual_cnn": ResidualShape,
     "space_time": SpaceTimeShape,
     "unet": UNetShape,

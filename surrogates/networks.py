@@ -7,6 +7,7 @@ import torch
 from slimwave.compression.counting import count_parameters
 from slimwave.surrogates.gated_linear import GatedLinearCNN
 from slimwave.surrogates.leapfrog import LeapfrogCNN
+from slimwave.surrogates.macro_step import MacroStepNetwork
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.residual_cnn import ResidualCNN
 from slimwave.surrogates.space_time import SpaceTimeCNN
@@ -17,6 +18,7 @@ from slimwave.surrogates.unet import UNet
 NETWORKS: dict[str, type[Surrogate]] = {
     "gated_linear": GatedLinearCNN,
     "leapfrog": LeapfrogCNN,
+    "macro_step": MacroStepNetwork,
     "residual_cnn": ResidualCNN,
     "space_time": SpaceTimeCNN,
     "unet": UNet,

@@ -28,6 +28,26 @@ def staggered_average(pairs: int) -> Taps:
     return _taps(pairs, first_power=0)
 
 
+def midpoint_interpolation(nodes: int, midpoints: int) -> Taps:
+    """Matrix (midpoints, nodes) of the cubic interpolation from nodes j / (n − 1) to midpoints (j + ½) / M.
+
+    Each value is taken from the four nearest nodes; those at the ends from one side.
+
+    >>> midpoint_interpolation(5, 4)[1] * 16
+    array([-1.,  9.,  9., -1.,  0.])
+    """
+    places = (np.arange(midpoints) + 0.5) / midpoints * (nodes - 1)
+    first = np.clip(np.floor(places).astype(int) - 1, 0, nodes - 4)
+    matrix = np.zeros((midpoints, nodes))
+    for a in range(4):
+        weight = np.ones(midpoints)
+        for b in range(4):
+            if b != a:
+                weight *= (places - first - b) / (a - b)
+        matrix[np.arange(midpoints), first + a] = weight
+    return matrix
+
+
 def _taps(pairs: int, first_power: int) -> Taps:
     """Solve 2 Σ_m t_m (m − ½)^p = 1 for the first power p, 0 for the r − 1 powers p + 2, p + 4, …"""
     distances = np.arange(1, pairs + 1) - 0.5

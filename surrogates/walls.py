@@ -50,26 +50,31 @@ def extend(field: Tensor, pad: int, walls: Tensor) -> Tensor:
     return mirror(mirror(field, pad, 2, left, right), pad, 3, bottom, top)
 
 
-def mirror(field: Tensor, pad: int, axis: int, low: Tensor, high: Tensor) -> Tensor:
+def mirror(
+    field: Tensor, pad: int, axis: int, low: Tensor | float, high: Tensor | float, *, at_node: bool = True
+) -> Tensor:
     """Extend along one axis of (batch, channels, nx, ny).
 
     Parameters
     ----------
     low, high: (batch, 1, 1, 1)
         Signs of the images.
+    at_node
+        The mirrors stand at the outermost nodes; else half a cell beyond them, as for midpoints.
     """
+    own = int(at_node)
     nodes = field.shape[axis]
-    if pad and nodes < 2:
+    if pad and nodes <= own:
         raise ValueError(
             f"expected a grid of at least 2 nodes along each axis, got {tuple(field.shape[-2:])}"
         )
     done = 0
     while done < pad:
-        more = min(pad, done + nodes - 1)
-        before = field.narrow(axis, 2 * done + 1, more - done).flip(axis)
-        after = field.narrow(axis, done + nodes - 1 - more, more - done).flip(axis)
+        more = min(pad - done, nodes - own)
+        before = field.narrow(axis, 2 * done + own, more).flip(axis)
+        after = field.narrow(axis, nodes - own - more, more).flip(axis)
         field = torch.cat([low * before, field, high * after], dim=axis)
-        done = more
+        done += more
     return field
 
 

@@ -33,6 +33,7 @@ SMALL = NetworkConfig(width=4, depth=2, kernel_size=3)
         ({"name": "unet"}, 1.0),
         ({"name": "leapfrog", "width": 1, "depth": None, "substeps": 2}, 0.0),
         ({"name": "leapfrog", "width": 2, "across": 3, "conv": "cp", "time_order": 2}, 1.0),
+        ({"name": "macro_step", "depth": None, "kernel_size": None, "substeps": 2}, 1.0),
         ({"name": "space_time", "frames": 2, "kernel_size": 5, "conv": "cp"}, 0.0),
     ],
     ids=[
@@ -42,6 +43,7 @@ SMALL = NetworkConfig(width=4, depth=2, kernel_size=3)
         "unet",
         "leapfrog-absorbing",
         "leapfrog-cp",
+        "macro-step",
         "space-time-absorbing",
     ],
 )

@@ -27,6 +27,7 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: NetworkConfig(conv="dense", rank=8), r"--network\.rank 8 has no meaning .* --network\.conv cp"),
     (lambda: NetworkConfig("leapfrog", across=2), r"--network\.across: expected an odd length .* got 2"),
     (lambda: NetworkConfig("leapfrog", time_order=3), r"--network\.time_order: expected 2 or 4, got 3"),  # type: ignore[arg-type]
+    (lambda: NetworkConfig("macro_step", coarsening=0.5), r"--network\.coarsening: .* \[1, 8\.0\), got 0\.5"),
     (lambda: NetworkConfig("leapfrog", init="fd"), r"--network\.init: expected one of stencil, random"),  # type: ignore[arg-type]
     (lambda: NetworkConfig("leapfrog", substeps=0), r"--network\.substeps: .* at least 1, got 0"),
     (

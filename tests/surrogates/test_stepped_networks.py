@@ -1,4 +1,4 @@
-"""The leapfrog CNN keeps its promises for any weights: self-adjoint, reversible, superposing, bounded."""
+"""Networks that step by shears keep their promises for any weights: reversible, superposing, bounded."""
 
 import dataclasses
 import itertools
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from slimwave.compression.sap import SAPPruner
 from slimwave.surrogates.checkpoints import load_model
-from slimwave.surrogates.leapfrog import LIMITS, LeapfrogCNN, LeapfrogContext
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
+from slimwave.surrogates.shears import LIMITS
+from slimwave.surrogates.surrogate import Context, rebuild
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.training import train
 from slimwave.surrogates.training_settings import FitConfig, TrainConfig
@@ -30,14 +31,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     "dense": {"kernel_size": 3, "across": 3, "width": 3},
     "cp, deep": {"kernel_size": 3, "across": 3, "width": 2, "conv": "cp", "depth": 2, "time_order": 2},
 }
-RANDOM = [pytest.param({**shape, "init": "random"}, id=name) for name, shape in SHAPES.items()]
+MACRO = {"name": "macro_step", "width": 2, "coarsening": 1.3, "substeps": 4}
+LEAPFROG = [pytest.param({**shape, "init": "random"}, id=name) for name, shape in SHAPES.items()]
+EITHER = [*LEAPFROG, pytest.param(MACRO, id="macro step")]
 
 
-def network(task: WaveTask = TASK, *, wild: bool = True, **shape: Any) -> LeapfrogCNN:
+def network(task: WaveTask = TASK, *, wild: bool = True, name: str = "leapfrog", **shape: Any) -> Any:
     """A network in double precision; if wild, with large random weights everywhere."""
     torch.manual_seed(0)
-    model = build_network(NetworkConfig(name="leapfrog", **shape), task).double().eval()
-    assert isinstance(model, LeapfrogCNN)
+    model = build_network(NetworkConfig(name=name, **shape), task).double().eval()
     if wild:
         with torch.no_grad():
             for weight in model.parameters():
@@ -53,11 +55,11 @@ def scene(nx: int = NX, ny: int = NY) -> tuple[Tensor, Tensor, Tensor]:
     return state * wall_mask(SIGNS, nx, ny), wave_speed, SIGNS
 
 
-def spread(context: LeapfrogContext, count: int, number: int = 0) -> LeapfrogContext:
+def spread(context: Context, count: int, number: int = 0) -> Any:
     """The context of one sample, for a batch of ``count`` states."""
-    parts = [part[number : number + 1] if part.numel() else part for part in context]
-    return LeapfrogContext._make(
-        part.expand(count, *part.shape[1:]) if part.numel() else part for part in parts
+    return rebuild(
+        context,
+        [p[number : number + 1].expand(count, *p.shape[1:]) if p.numel() else p for p in context],
     )
 
 
@@ -69,7 +71,7 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
     return torch.einsum("bcxy,bcxy,x,y->b", first, second, *weights)
 
 
-@pytest.mark.parametrize("shape", RANDOM)
+@pytest.mark.parametrize("shape", LEAPFROG)
 @pytest.mark.parametrize("spacing", [(0.0625, 0.0625), (0.0625, 0.08)], ids=["square", "oblong"])
 def test_the_force_is_self_adjoint_and_positive_for_all_walls(
     shape: dict[str, Any], spacing: tuple[float, float]
@@ -87,7 +89,7 @@ def test_the_force_is_self_adjoint_and_positive_for_all_walls(
     assert model.force(free)(constant).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("shape", RANDOM)
+@pytest.mark.parametrize("shape", LEAPFROG)
 def test_no_eigenvalue_of_the_force_is_negative_or_above_the_limit_dense_or_pruned(
     shape: dict[str, Any],
 ) -> None:
@@ -121,7 +123,7 @@ def test_the_bound_is_close_where_the_medium_is_uniform() -> None:
     assert 1 <= float(bound / exact) < 1.01
 
 
-@pytest.mark.parametrize("shape", RANDOM)
+@pytest.mark.parametrize("shape", EITHER)
 def test_nothing_grows_in_10000_steps_whatever_the_weights(shape: dict[str, Any]) -> None:
     """The whole step as a matrix M. Where F vanishes u drifts with v; v itself never grows."""
     model = network(**shape)
@@ -131,7 +133,7 @@ def test_nothing_grows_in_10000_steps_whatever_the_weights(shape: dict[str, Any]
         with torch.no_grad():
             context = model.encode(wave_speed, walls)
             many = spread(context, len(unit))
-            step = model.step(unit * context.mask, many).flatten(1)
+            step = model.step(unit * wall_mask(walls, NX, NY), many).flatten(1)
         rows = step.reshape(len(unit), 2, -1)
         assert 0.5 < float(torch.linalg.matrix_norm(step, 2)) < 1e4
         for steps in (100, 1000, 10_000):
@@ -141,7 +143,7 @@ def test_nothing_grows_in_10000_steps_whatever_the_weights(shape: dict[str, Any]
             assert float(power[:, 0].abs().max()) < 1e3 * steps * float(scale)
 
 
-@pytest.mark.parametrize("shape", RANDOM)
+@pytest.mark.parametrize("shape", EITHER)
 def test_reversing_the_velocity_retraces_100_steps_and_superposition_holds(shape: dict[str, Any]) -> None:
     """In single precision, relative to the largest state on the way."""
     model = network(**shape).float()
@@ -151,6 +153,7 @@ def test_reversing_the_velocity_retraces_100_steps_and_superposition_holds(shape
     with torch.no_grad():
         context = model.encode(wave_speed, walls)
         three = spread(context, 3)
+        state, other = (model.step(start, context) for start in (state, other))  # within the band
         states, size = torch.cat([state, other, 2 * state - 3 * other]), 0.0
         for _ in range(100):
             states = model.step(states, three)
@@ -162,7 +165,7 @@ def test_reversing_the_velocity_retraces_100_steps_and_superposition_holds(shape
     assert float((states[2] - 2 * states[0] + 3 * states[1]).abs().max()) < 1e-5 * size
 
 
-@pytest.mark.parametrize("shape", RANDOM)
+@pytest.mark.parametrize("shape", EITHER)
 def test_symmetries_of_the_square_hold_exactly(shape: dict[str, Any]) -> None:
     """Flip along x, then exchange x and y, of state, medium and walls alike."""
     model = network(**shape)
@@ -174,7 +177,7 @@ def test_symmetries_of_the_square_hold_exactly(shape: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0], ids=["dirichlet", "neumann"])
-@pytest.mark.parametrize("shape", RANDOM)
+@pytest.mark.parametrize("shape", LEAPFROG)
 def test_a_wall_equals_the_mirrored_half_of_a_larger_domain(shape: dict[str, Any], sign: float) -> None:
     """In a medium that varies along the wall, whose mirror image has no kink."""
     model = network(**shape)
@@ -189,11 +192,19 @@ def test_a_wall_equals_the_mirrored_half_of_a_larger_domain(shape: dict[str, Any
     assert torch.allclose(here, there[:, :, NX - 1 :], atol=1e-10)
 
 
-@pytest.mark.parametrize(("order", "tolerance"), [(2, 4e-2), (4, 2e-4)])
-def test_a_standing_wave_keeps_time_before_any_training(order: int, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("shape", "tolerance"),
+    [
+        ({"time_order": 2, "substeps": 4}, 4e-2),
+        ({"time_order": 4, "substeps": 4}, 2e-4),
+        ({"name": "macro_step", "substeps": 4}, 2e-4),
+    ],
+    ids=["order 2", "order 4", "macro step"],
+)
+def test_a_standing_wave_keeps_time_before_any_training(shape: dict[str, Any], tolerance: float) -> None:
     """Against the formula cos(ωt) cos(2πx) sin(3πy) in a uniform medium, after 40 steps."""
     task = dataclasses.replace(TASK, spacing=(1 / 24, 1 / 20), macro_step=0.04, max_speed=1.5)
-    model = network(task, wild=False, kernel_size=5, time_order=order, substeps=4)
+    model = network(task, wild=False, **shape)
     x = torch.linspace(0, 1, 25, dtype=torch.float64)[:, None]
     y = torch.linspace(0, 1, 21, dtype=torch.float64)
     mode = torch.cos(2 * math.pi * x) * torch.sin(3 * math.pi * y)
@@ -253,7 +264,7 @@ def test_a_pulse_leaves_through_absorbing_sides_and_energy_only_falls(order: int
     assert float(state[:, 0].abs().max()) < 0.05
 
 
-@pytest.mark.parametrize("shape", RANDOM)
+@pytest.mark.parametrize("shape", LEAPFROG)
 def test_information_travels_no_further_than_the_reach(shape: dict[str, Any]) -> None:
     model = network(dataclasses.replace(TASK, macro_step=0.01), **shape, substeps=1)
     reach = model.reach
@@ -273,20 +284,57 @@ def test_too_few_substeps_are_refused_with_the_number_that_would_do() -> None:
     assert network(fast, substeps=7).reach > 0
 
 
-def test_a_grid_smaller_than_the_stencil_is_refused() -> None:
-    _, wave_speed, walls = scene(6, 5)
-    with pytest.raises(ValueError, match=r"grid"):
-        network(kernel_size=5).encode(wave_speed, walls)
+def test_a_grid_too_small_to_interpolate_the_medium_on_is_refused() -> None:
+    _, wave_speed, walls = scene(6, 3)
+    with pytest.raises(ValueError, match=r"expected a grid of at least 4 nodes .* got \(6, 3\)"):
+        network().encode(wave_speed, walls)
 
 
+@pytest.mark.parametrize("shape", [{"kernel_size": 3}, {"name": "macro_step", "coarsening": 1.0}])
 def test_the_command_s_training_takes_it_and_its_checkpoint_returns(
-    training: Callable[..., TrainConfig], tmp_path: Path
+    training: Callable[..., TrainConfig], tmp_path: Path, shape: dict[str, Any]
 ) -> None:
-    """On pulses hardly wider than a cell, of which the fresh stencil forecasts most and training no less."""
-    shape = NetworkConfig(name="leapfrog", kernel_size=3)
+    """On pulses hardly wider than a cell, of which the fresh network forecasts most and training no less."""
+    network = NetworkConfig(**{"name": "leapfrog", **shape})
     fit = FitConfig(steps=4, batch_size=2, learning_rate=1e-4, warmup=1, weight_decay=0.0, unroll=(1, 2))
-    result = train(training(tmp_path / "run", network=shape, fit=fit))
+    result = train(training(tmp_path / "run", network=network, fit=fit))
     assert result.rollout_error < 0.2
-    model = load_model(result.folder)
-    assert isinstance(model, LeapfrogCNN)
-    assert model.config == shape.resolved()
+    assert load_model(result.folder).config == network.resolved()
+
+
+def test_the_macro_step_s_force_is_self_adjoint_positive_and_within_the_limit() -> None:
+    """As a matrix over the inner grid, for large random weights and all walls."""
+    model = network(**MACRO)
+    _, wave_speed, walls = scene()
+    with torch.no_grad():
+        context = model.encode(wave_speed, walls)
+        inner = context.gates_x.shape[-2:]
+        unit = torch.eye(math.prod(inner), dtype=torch.float64).reshape(-1, 1, *inner)
+        for number in range(len(walls)):
+            matrix = model.force(spread(context, len(unit), number))(unit).flatten(1)
+            assert torch.allclose(matrix, matrix.T, atol=1e-12)
+            eigenvalues = torch.linalg.eigvalsh(matrix)
+            assert -1e-9 < eigenvalues.min() < eigenvalues.max() < LIMITS[4]
+
+
+def test_a_macro_step_takes_any_grid_and_leaves_dirichlet_nodes_at_rest() -> None:
+    for nx, ny in ((12, 11), (31, 9)):
+        state, wave_speed, walls = scene(nx, ny)
+        following = network(**MACRO)(state, wave_speed, walls)
+        assert following.shape == state.shape
+        assert float((following * (1 - wall_mask(walls, nx, ny))).abs().amax().detach()) < 1e-9
+
+
+def test_what_a_macro_step_cannot_do_is_refused() -> None:
+    _, wave_speed, walls = scene()
+    model = network(**MACRO)
+    with pytest.raises(ValueError, match=r"no standing waves between absorbing sides; use leapfrog"):
+        model.encode(wave_speed, 0 * walls)
+    with pytest.raises(
+        ValueError, match=r"expected at least 4 nodes and 2 inner .* got \(3, 3\) and \(1, 1\)"
+    ):
+        model.encode(wave_speed[..., :3, :3], walls)
+    long = dataclasses.replace(TASK, macro_step=0.5)
+    with pytest.raises(ValueError, match=r"--network\.substeps 4: .* use --network\.substeps 16"):
+        network(long, **MACRO)
+    assert network(long, **{**MACRO, "substeps": 16}).reach >= long.cells_per_step
