@@ -2,16 +2,25 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from slimwave.data.generation import generate
+from slimwave.data.scenarios import GenerateConfig, WallConfig
 from slimwave.surrogates.filters import REACH as FILTER_REACH
 from slimwave.surrogates.filters import remove_grid_waves, shapiro_taps
+from slimwave.surrogates.forecasting import rollout
 from slimwave.surrogates.framed_cnn import crop
 from slimwave.surrogates.metrics import energy
 from slimwave.surrogates.outgoing import absorbing_rate, extend_state, outgoing_celerity
+from slimwave.surrogates.rollout_settings import RolloutConfig
+from slimwave.surrogates.training import train
+from slimwave.surrogates.training_settings import TrainConfig
 from slimwave.surrogates.walls import extend, mirror, wall_mask
 
 N = 33
@@ -117,6 +126,18 @@ def test_the_extension_is_linear_and_obeys_the_condition_of_a_leaving_wave() -> 
 
 def test_nothing_is_computed_where_no_side_absorbs() -> None:
     assert outgoing_celerity(torch.ones(1, 1, 5, 5), torch.ones(1, 4), 3, (H, H), UNIT).numel() == 0
+
+
+def test_training_and_rollouts_take_absorbing_sides(
+    dataset_settings: Callable[..., GenerateConfig], training: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    generate(dataset_settings(data, walls=WallConfig("absorbing", "random", "random", "absorbing")))
+    result = train(training(tmp_path / "model", data=data))
+    assert math.isfinite(result.rollout_error)
+    forecast = rollout(RolloutConfig(model=result.folder, data=data, output=tmp_path / "run", device="cpu"))
+    assert forecast.walls[0] == forecast.walls[3] == 0
+    assert np.isfinite(forecast.relative_l2).all()
 
 
 def test_even_mirror_and_damped_nodes_let_a_plane_wave_leave() -> None:
