@@ -80,7 +80,7 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
         If TensorBoard is asked for and not installed.
     """
     if config.seeds:
-        raise ValueError("seeds: expected none for a single training; several are trained by train_seeds")
+        raise ValueError("seeds: expected none for a single training; slimwave.train_seeds trains several")
     with joined(resolve_device(config.device)) as (processes, device), cpu_threads(config.threads):
         return _Job(config, device, processes, progress=progress).run()
 

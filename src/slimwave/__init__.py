@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from slimwave.surrogates.pruning_settings import SAPConfig as SAPConfig
     from slimwave.surrogates.pruning_settings import StopConfig as StopConfig
     from slimwave.surrogates.rollout_settings import RolloutConfig as RolloutConfig
+    from slimwave.surrogates.seeds import train_seeds as train_seeds
     from slimwave.surrogates.training import train as train
     from slimwave.surrogates.training_settings import FitConfig as FitConfig
     from slimwave.surrogates.training_settings import TrainConfig as TrainConfig
@@ -110,6 +111,7 @@ _HOMES = {
     "surrogates.pruning": ("prune",),
     "surrogates.pruning_settings": ("PruneConfig", "SAPConfig", "StopConfig"),
     "surrogates.rollout_settings": ("RolloutConfig",),
+    "surrogates.seeds": ("train_seeds",),
     "surrogates.training": ("train",),
     "surrogates.training_settings": ("FitConfig", "TrainConfig", "ValidationConfig"),
 }
