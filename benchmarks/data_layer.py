@@ -2,15 +2,17 @@
 
 Loading: processor time per sample of `WaveWindows`, files read lazily, and of `WellDataset`, for tensors that
 are compared to be equal; and the share of wall time that a training loop of the demo's network waits for two
-worker processes. Generation: share of the processor time that goes into the solver, and into building shards
-and writing them; trajectories per second, in steady state, of two processes relative to one. Memory: peak of
-a process that generates, checks and reads a dataset, and the peak for four times as many trajectories.
+worker processes. Generation: where the processor time goes, the start and end of the run included; the pace
+of two processes in steady state relative to one, with what the system says they did meanwhile; what a process
+costs before it begins. Memory: the peaks of one process that generates, checks and reads a dataset and then
+one of four times the size.
 
     python benchmarks/data_layer.py            # the default dataset's grid, 64 x 64
-    python benchmarks/data_layer.py --quick    # smaller, fewer repetitions
+    python benchmarks/data_layer.py --quick    # smaller, fewer repetitions: shows that all runs, not how fast
     python benchmarks/data_layer.py --json     # one JSON object on standard output
 
-Rates of two processes and waiting times mean something only while two cores are free: the load is printed.
+The solver's share says as much about the solver as about the rest: the faster it is, the smaller its share.
+Linux only: the times of processes and the peaks are read from /proc.
 """
 
 import argparse
@@ -25,23 +27,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+from shared.data_sizes import SIZES, Size, config_of
+from shared.processes import Shares, Watch
 from shared.targets import verdict
 from the_well.data import WellDataset
 from torch.utils.data import DataLoader
 
-from slimwave.data import generation
+from slimwave.data import generation, solving
 from slimwave.data.generation import generate
-from slimwave.data.scenarios import DomainConfig, GenerateConfig, SolverConfig, SplitConfig, SplitsConfig
 from slimwave.data.windows import WaveWindows
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.task import WaveTask
 
 HORIZON = 4
+BUSY = 0.05
+"""Share of time waiting for a core from which on the paces of processes are not compared."""
 
 
 @dataclass(frozen=True)
@@ -61,34 +66,6 @@ class Row:
             return ""
         met = self.value <= self.limit if self.at_most else self.value >= self.limit
         return f"{'<=' if self.at_most else '>='} {self.limit:g}: {verdict(met)}"
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured."""
-
-    nodes: int
-    elements: int
-    trajectories: int
-    samples: int
-    repeats: int
-    steps: int
-
-
-FULL = Size(nodes=64, elements=24, trajectories=48, samples=200, repeats=5, steps=60)
-QUICK = Size(nodes=32, elements=10, trajectories=12, samples=40, repeats=3, steps=20)
-
-
-def config_of(size: Size, output: Path, trajectories: int) -> GenerateConfig:
-    """Return a dataset whose training split holds nearly everything."""
-    split = SplitConfig(trajectories=2, snapshots=21)
-    train = SplitConfig(trajectories=trajectories, snapshots=61)
-    return GenerateConfig(
-        output=output,
-        domain=DomainConfig(nx=size.nodes, ny=size.nodes),
-        solver=SolverConfig(elements=(size.elements, size.elements)),
-        splits=SplitsConfig(train=train, valid=split, test=split, ood=split),
-    )
 
 
 def cpu_ms(call: Callable[[int], object], size: Size, length: int) -> float:
@@ -123,7 +100,7 @@ def waiting(root: Path, size: Size) -> Row:
     network = NetworkConfig(width=24, depth=4, conv="cp", rank=16)
     model = build_network(network, WaveTask.of_windows(windows))
     optimizer = torch.optim.AdamW(model.parameters())
-    loader = DataLoader(windows, batch_size=8, shuffle=True, num_workers=2, multiprocessing_context="spawn")
+    loader = DataLoader(windows, batch_size=8, shuffle=True, num_workers=2, multiprocessing_context="fork")
     batches, waited = iter(loader), 0.0
     next(batches)  # the workers start
     started = time.perf_counter()
@@ -140,9 +117,9 @@ def waiting(root: Path, size: Size) -> Row:
 
 
 @contextmanager
-def clocked(name: str, spent: dict[str, float]) -> Iterator[None]:
-    """Add up the processor time of a function of `slimwave.data.generation`."""
-    function = getattr(generation, name)
+def clocked(home: Any, name: str, spent: dict[str, float]) -> Iterator[None]:
+    """Add up the processor time of a function or method."""
+    function = getattr(home, name)
 
     def timed(*arguments: Any, **options: Any) -> Any:
         started = time.process_time()
@@ -151,88 +128,134 @@ def clocked(name: str, spent: dict[str, float]) -> Iterator[None]:
         finally:
             spent[name] = spent.get(name, 0.0) + time.process_time() - started
 
-    with mock.patch.object(generation, name, timed):
+    with mock.patch.object(home, name, timed):
         yield
 
 
+PARTS = {
+    "solve_scenarios": "solver: set-up, stepping, sampling",
+    "draw_scenario": "drawing scenarios",
+    "shard_image": "HDF5 around the fields",
+    "sha256_of_pieces": "SHA-256",
+    "moments_of": "statistics",
+    "write_pieces": "writing",
+}
+"""What generation calls, and what that does."""
+
+
 def generating(folder: Path, size: Size) -> Iterator[Row]:
-    """Split the processor time of a generation in one process."""
+    """Split the processor time of a generation in one process; its start and end are part of the whole."""
     generate(config_of(size, folder / "warm", 2))  # kernels are compiled, the mesh is set up
     spent: dict[str, float] = {}
-    parts = ("solve_scenarios", "draw_scenario", "shard_image", "write_pieces", "moments_of")
     started = time.process_time()
     with ExitStack() as clocks:
-        for name in parts:
-            clocks.enter_context(clocked(name, spent))
+        clocks.enter_context(clocked(solving.WaveBatch, "run", spent))
+        clocks.enter_context(clocked(solving, "solve_scenarios", spent))
+        for name in PARTS.keys() - {"solve_scenarios"}:
+            clocks.enter_context(clocked(generation, name, spent))
         generate(config_of(size, folder / "one", size.trajectories))
-    total = time.process_time() - started
-    yield Row("generation, CPU per trajectory", 1e3 * total / (size.trajectories + 6), "ms")
-    solving = 100 * spent["solve_scenarios"] / total
-    yield Row("solver (set-up, kernels, sampling)", solving, "%", 85, at_most=False)
-    yield Row("drawing scenarios", 100 * spent["draw_scenario"] / total, "%")
-    yield Row("building shards in memory", 100 * spent["shard_image"] / total, "%")
-    yield Row("writing", 100 * spent["write_pieces"] / total, "%", 5)
-    yield Row("statistics", 100 * spent["moments_of"] / total, "%")
+    total, count = time.process_time() - started, size.trajectories + 6
+    yield Row("generation, CPU per trajectory", 1e3 * total / count, "ms")
+    for name, what in PARTS.items():
+        yield Row(f"  {what}", 1e3 * spent[name] / count, "ms")
+    yield Row("  all else", 1e3 * (total - sum(spent[name] for name in PARTS)) / count, "ms")
+    yield Row("share of the solver", 100 * spent["solve_scenarios"] / total, "%", 85, at_most=False)
+    yield Row("share of its stepping and sampling alone", 100 * spent["run"] / total, "%")
+    yield Row("share of writing", 100 * spent["write_pieces"] / total, "%", 5)
 
 
-def steady_rate(folder: Path, size: Size, workers: int) -> tuple[float, float]:
-    """Return trajectories per second of wall time, from the times of the files, without the start.
+class Pace(NamedTuple):
+    """How some processes generate in steady state, between their first shards and the last one.
 
-    And the solver's processor time per trajectory, which grows where processes disturb each other.
+    Attributes
+    ----------
+    rate
+        Trajectories per second of wall time.
+    solver
+        The solver's processor time per trajectory in milliseconds; it grows where processes disturb each
+        other.
+    shares
+        What the processes did.
     """
-    config = replace(config_of(size, folder, 4 * size.trajectories), workers=workers)
-    summary = generate(config)
+
+    rate: float
+    solver: float
+    shares: Shares
+
+
+def pace_of(folder: Path, size: Size, workers: int) -> Pace:
+    """Generate, and take the pace from the times of the files: what starts the processes is left out."""
+    config = replace(config_of(size, folder, size.paced), workers=workers)
+    offset = time.time() - time.perf_counter()
+    with Watch(children=workers > 1) as watch:
+        summary = generate(config)
     written = sorted(path.stat().st_mtime for path in folder.rglob("wave2d_train_*.hdf5"))
     first = 2 * workers
     rate = config.trajectories_per_shard * (len(written) - 1 - first) / (written[-1] - written[first])
-    return rate, 1e3 * summary.cpu_seconds / summary.trajectories
+    shares = watch.shares(written[first] - offset, written[-1] - offset)
+    return Pace(rate, 1e3 * summary.cpu_seconds / summary.trajectories, shares)
 
 
 def two_processes(folder: Path, size: Size) -> Iterator[Row]:
-    """Compare rates."""
-    (one, cpu_one), (two, cpu_two) = (
-        steady_rate(folder / f"rate{workers}", size, workers) for workers in (1, 2)
-    )
-    yield Row("1 process", one, "trajectories/s")
-    yield Row("2 processes", two, "trajectories/s")
-    yield Row("2 processes / 1 process", two / one, "x", 1.8, at_most=False)
-    yield Row("solver's CPU per trajectory, 2 processes / 1 process", cpu_two / cpu_one, "x")
+    """Compare the pace of two processes with that of one, where there were cores for them."""
+    one, two = (pace_of(folder / f"pace{workers}", size, workers) for workers in (1, 2))
+    for name, pace in (("1 process", one), ("2 processes", two)):
+        yield Row(name, pace.rate, "trajectories/s")
+        yield Row(f"  {name}: waiting for a core", 100 * pace.shares.waiting, "% of the time")
+        yield Row(f"  {name}: asleep, on disk or idle", 100 * pace.shares.asleep, "% of the time")
+    yield Row("2 processes / 1 process, solver's CPU per trajectory", two.solver / one.solver, "x")
+    ratio = two.rate / one.rate
+    if max(one.shares.waiting, two.shares.waiting) > BUSY:
+        yield Row("2 processes / 1 process; cores busy, not judged", ratio, "x")
+    else:
+        yield Row("2 processes / 1 process", ratio, "x", 1.8, at_most=False)
 
 
-MEMORY = """
-import resource, sys
-from dataclasses import replace
-from pathlib import Path
+FRESH = """
+import json, sys, time
 sys.path.insert(0, sys.argv[1])
-from data_layer import FULL, QUICK, config_of
+from pathlib import Path
+from shared.data_sizes import SIZES, config_of
+from shared.processes import peak_mib, reset_peak
 from slimwave.data.checking import check_dataset
 from slimwave.data.generation import generate
+
+root, size = Path(sys.argv[2]), SIZES[sys.argv[3]]
+counts = size.trajectories, 4 * size.trajectories
+found = {"generating": [], "checking": [], "reading": []}
+generate(config_of(size, root / "first", 2))
+first = time.process_time()
+generate(config_of(size, root / "second", 2))
+start = 2 * first - time.process_time()
+
+def peak_of(what, action):
+    reset_peak()
+    action()
+    found[what].append(peak_mib())
+
+for count in counts:
+    peak_of("generating", lambda: generate(config_of(size, root / str(count), count)))
+for count in counts:
+    peak_of("checking", lambda: check_dataset(root / str(count)))
+
 from slimwave.data.windows import WaveWindows
 
-root = Path(sys.argv[2])
-generate(config_of(QUICK if sys.argv[4] == "quick" else FULL, root, int(sys.argv[3])))
-assert check_dataset(root).ok
-for window in WaveWindows(root, "train", horizon=4, every=4):
-    pass
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+for count in counts:
+    peak_of("reading", lambda: [None for _ in WaveWindows(root / str(count), "train", horizon=4, every=4)])
+print(json.dumps({"start": start, "peaks": found}))
 """
 
 
-def memory(folder: Path, size: Size) -> Iterator[Row]:
-    """Compare the peaks of two processes, one with four times the data of the other."""
-    peaks = []
-    for factor in (1, 4):
-        arguments = [
-            folder / f"memory{factor}",
-            factor * size.trajectories,
-            "quick" if size == QUICK else "full",
-        ]
-        command = [sys.executable, "-c", MEMORY, Path(__file__).parent, *arguments]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout) / 1024)
-    yield Row(f"peak memory, {size.trajectories} trajectories", peaks[0], "MiB", 1000)
-    yield Row(f"peak memory, {4 * size.trajectories} trajectories", peaks[1], "MiB", 1000)
-    yield Row("growth with four times the data", peaks[1] / peaks[0], "x", 1.1)
+def fresh_process(folder: Path, size: Size) -> Iterator[Row]:
+    """What a new process costs before it generates, and the peaks of its memory with four times the data."""
+    command = [sys.executable, "-c", FRESH, Path(__file__).parent, folder / "fresh", size.name]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    yield Row("start of a process, imports and loading of compiled code, CPU", found["start"], "s")
+    for what, (one, four) in found["peaks"].items():
+        yield Row(f"peak memory {what} {size.trajectories} trajectories", one, "MiB", 1000)
+        yield Row(f"peak memory {what} {4 * size.trajectories} trajectories", four, "MiB", 1000)
+        yield Row(f"  growth, {what} four times the data", four / one, "x", 1.1)
 
 
 def measure(size: Size, folder: Path) -> list[Row]:
@@ -241,7 +264,7 @@ def measure(size: Size, folder: Path) -> list[Row]:
     rows += loading(folder / "one", size)
     rows.append(waiting(folder / "one", size))
     rows += two_processes(folder, size)
-    rows += memory(folder, size)
+    rows += fresh_process(folder, size)
     rows.append(Row("load of the machine", os.getloadavg()[0], f"of {os.cpu_count()} cores"))
     return rows
 
@@ -264,7 +287,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(QUICK if arguments.quick else FULL, Path(folder))
+        rows = measure(SIZES["quick" if arguments.quick else "full"], Path(folder))
     if arguments.json:
         json.dump({"rows": [asdict(row) | {"judgement": row.judgement} for row in rows]}, sys.stdout)
     else:
