@@ -28,6 +28,6 @@ def test_the_table_is_what_the_networks_are(row: tuple[str, ...]) -> None:
 
 def test_the_message_is_what_is_said() -> None:
     (message,) = re.findall(r"^slimwave: (--network\.levels .*)$", PAGE, re.MULTILINE)
-    assert len(ROWS) == 4
+    assert len(ROWS) == 6
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         NetworkConfig(levels=3)
