@@ -30,19 +30,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import torch
 from shared.data_sizes import SIZES, Size, config_of
 from shared.processes import Shares, Watch
 from shared.targets import verdict
-from the_well.data import WellDataset
-from torch.utils.data import DataLoader
 
 from slimwave.data import generation, solving
 from slimwave.data.generation import generate
-from slimwave.data.windows import WaveWindows
-from slimwave.surrogates.network_settings import NetworkConfig
-from slimwave.surrogates.networks import build_network
-from slimwave.surrogates.task import WaveTask
+from slimwave.data.run_folders import RunFolder
 
 HORIZON = 4
 BUSY = 0.05
@@ -82,6 +76,12 @@ def cpu_ms(call: Callable[[int], object], size: Size, length: int) -> float:
 
 def loading(root: Path, size: Size) -> Iterator[Row]:
     """Compare the loaders."""
+    import torch  # here, because every process that generates imports this file too
+    from the_well.data import WellDataset
+
+    from slimwave.data.windows import WaveWindows
+
+    torch.set_num_threads(1)
     ours = WaveWindows(root, "train", horizon=HORIZON)
     theirs = WellDataset(path=str(root), well_split_name="train", n_steps_output=HORIZON)
     for index in (0, len(ours) // 2, len(ours) - 1):
@@ -96,6 +96,15 @@ def loading(root: Path, size: Size) -> Iterator[Row]:
 
 def waiting(root: Path, size: Size) -> Row:
     """Train the demo's one-way network on batches from two worker processes."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from slimwave.data.windows import WaveWindows
+    from slimwave.surrogates.network_settings import NetworkConfig
+    from slimwave.surrogates.networks import build_network
+    from slimwave.surrogates.task import WaveTask
+
+    torch.set_num_threads(1)
     windows = WaveWindows(root, "train")
     network = NetworkConfig(width=24, depth=4, conv="cp", rank=16)
     model = build_network(network, WaveTask.of_windows(windows))
@@ -172,8 +181,8 @@ class Pace(NamedTuple):
     rate
         Trajectories per second of wall time.
     solver
-        The solver's processor time per trajectory in milliseconds; it grows where processes disturb each
-        other.
+        The solver's processor time per trajectory in milliseconds, median of the shards; it grows where
+        processes disturb each other.
     shares
         What the processes did.
     """
@@ -188,12 +197,14 @@ def pace_of(folder: Path, size: Size, workers: int) -> Pace:
     config = replace(config_of(size, folder, size.paced), workers=workers)
     offset = time.time() - time.perf_counter()
     with Watch(children=workers > 1) as watch:
-        summary = generate(config)
+        generate(config)
     written = sorted(path.stat().st_mtime for path in folder.rglob("wave2d_train_*.hdf5"))
     first = 2 * workers
     rate = config.trajectories_per_shard * (len(written) - 1 - first) / (written[-1] - written[first])
     shares = watch.shares(written[first] - offset, written[-1] - offset)
-    return Pace(rate, 1e3 * summary.cpu_seconds / summary.trajectories, shares)
+    shards = RunFolder.open(folder).records()
+    solver = statistics.median(one["cpu_seconds"] / one["trajectories"] for one in shards)
+    return Pace(rate, 1e3 * solver, shares)
 
 
 def two_processes(folder: Path, size: Size) -> Iterator[Row]:
@@ -285,7 +296,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller grid, fewer repetitions")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(SIZES["quick" if arguments.quick else "full"], Path(folder))
     if arguments.json:
