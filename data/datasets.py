@@ -32,7 +32,7 @@ class Source(Protocol):
         """Number of snapshots in each."""
 
     def read(self, trajectory: int, snapshots: range) -> Snapshots:
-        """Return some snapshots of a trajectory."""
+        """Return some snapshots of a trajectory, in arrays of the caller's own."""
 
     def energy(self, trajectory: int, read: Snapshots) -> Float64:
         """Return the energies (n,) of the first snapshots of a trajectory, which have been read."""

@@ -2,6 +2,7 @@
 
 >>> sampler = ResumableSampler(len(windows), seed=0)  # doctest: +SKIP
 >>> loader = DataLoader(windows, batch_size=8, sampler=sampler, num_workers=2)  # doctest: +SKIP
+>>> symmetry.set_epoch(sampler.epoch)  # doctest: +SKIP
 >>> for batch in loader:  # doctest: +SKIP
 ...     train(batch)
 ...     sampler.consume(len(batch["state"]))
@@ -9,7 +10,8 @@
 
 Workers read ahead of the training, so that the sampler cannot know by itself how far the training has come:
 ``consume`` tells it. The state names a position in the order of all processes together: a run of four
-processes can be taken up by two.
+processes can be taken up by two. Random symmetries follow the epoch of the sampler, and are then resumed with
+it; where a loader drops its last, incomplete batch, ``set_epoch`` begins the next epoch.
 """
 
 from collections.abc import Iterator

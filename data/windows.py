@@ -71,8 +71,9 @@ class WaveWindows(Dataset[Window]):
         ``std`` or ``rms`` scales states and wave speed by the statistics of the training split, see
         :mod:`slimwave.data.normalisation`; None hands out physical units.
     transform
-        Applied to every window, such as :class:`slimwave.data.symmetries.RandomSymmetry`, which is refused
-        where sources act: it does not move them.
+        Applied to every window, in physical units: a change of sign after a shift by the mean would be no
+        symmetry. Such as :class:`slimwave.data.symmetries.RandomSymmetry`, which is refused where sources
+        act: it does not move them.
     in_memory
         Read the whole split once. Otherwise files are opened lazily, in each process by itself, and memory
         does not grow with the dataset.
@@ -142,9 +143,9 @@ class WaveWindows(Dataset[Window]):
             window["damping"] = torch.from_numpy(read.damping)[None]
         if present:
             window["past"] = states[:present]
-        if self.normaliser is not None:
-            window = self.normaliser.normalise(window)
-        return window if self.transform is None else self.transform(window, index)
+        if self.transform is not None:
+            window = self.transform(window, index)
+        return window if self.normaliser is None else self.normaliser.normalise(window)
 
 
 class _Memory:
@@ -169,8 +170,8 @@ class _Memory:
     def read(self, trajectory: int, snapshots: range) -> Snapshots:
         window = slice(snapshots.start, snapshots.stop, snapshots.step)
         return Snapshots(
-            self.states[trajectory, window],
-            self.wave_speeds[trajectory],
-            self.walls[trajectory],
-            None if self.dampings is None else self.dampings[trajectory],
+            self.states[trajectory, window].copy(),
+            self.wave_speeds[trajectory].copy(),
+            self.walls[trajectory].copy(),
+            None if self.dampings is None else self.dampings[trajectory].copy(),
         )

@@ -1,6 +1,8 @@
 """The order of the windows: every window once, the same for the same seed, resumed exactly where it stood."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from slimwave.data.sampler import ResumableSampler
+from slimwave.data.symmetries import RandomSymmetry
 from slimwave.data.windows import WaveWindows
 
 
@@ -86,8 +89,9 @@ def test_taken_up_by_another_number_of_processes() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_resumed_in_mid_epoch(pristine: Path, workers: int) -> None:
-    """Workers have read ahead when the run stops; what they read is not lost."""
-    windows = WaveWindows(pristine, "train")
+    """Workers have read ahead when the run stops; what they read is not lost, nor are its symmetries."""
+    symmetry = RandomSymmetry(3, square_cells=False)
+    windows = WaveWindows(pristine, "train", normalise="std", transform=symmetry)
     options = {
         "batch_size": 6,
         "num_workers": workers,
@@ -96,6 +100,7 @@ def test_training_resumed_in_mid_epoch(pristine: Path, workers: int) -> None:
 
     def epoch(sampler: ResumableSampler, stop: int | None = None) -> list[torch.Tensor]:
         batches = []
+        symmetry.set_epoch(sampler.epoch)
         for batch in DataLoader(windows, sampler=sampler, **options):  # type: ignore[arg-type]
             batches.append(batch["state"])
             sampler.consume(len(batch["state"]))
@@ -114,6 +119,35 @@ def test_training_resumed_in_mid_epoch(pristine: Path, workers: int) -> None:
     part += epoch(second)
     assert len(part) == len(whole)
     assert all(map(torch.equal, part, whole))
+
+
+SHARE = """
+import json, sys
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+from slimwave.data.sampler import ResumableSampler
+from slimwave.data.windows import WaveWindows
+
+root, rank = sys.argv[1], int(sys.argv[2])
+windows = WaveWindows(root, "train", transform=lambda window, index: {**window, "index": torch.tensor(index)})
+samplers = [
+    DistributedSampler(windows, num_replicas=2, rank=rank, seed=5),
+    ResumableSampler(len(windows), seed=5, rank=rank, world_size=2),
+]
+loaders = [DataLoader(windows, batch_size=3, sampler=sampler) for sampler in samplers]
+print(json.dumps([[i for batch in loader for i in batch["index"].tolist()] for loader in loaders]))
+"""
+
+
+def test_two_processes_share_an_epoch(pristine: Path) -> None:
+    """By torch's sampler and by ours, in processes of their own: every window exactly once."""
+    commands = [[sys.executable, "-c", SHARE, str(pristine), rank] for rank in "01"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    shares = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    for parts in zip(*shares, strict=True):
+        assert [len(part) for part in parts] == [20, 20]
+        assert sorted(index for part in parts for index in part) == list(range(40))
 
 
 def test_nonsense_is_refused() -> None:

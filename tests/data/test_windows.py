@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from slimwave.data import handles
 from slimwave.data.reading import sharded_info
 from slimwave.data.shards import DatasetError
+from slimwave.data.symmetries import Symmetry
 from slimwave.data.windows import WaveWindows, load_trajectories
 
 
@@ -74,6 +75,32 @@ def test_normalised_over_the_whole_split(pristine: Path, kind: str) -> None:
     assert windows.normaliser is not None
     torch.testing.assert_close(windows.normaliser.restore(windows[2]["targets"]), plain[2]["targets"])
     assert torch.equal(windows[2]["walls"], plain[2]["walls"])
+
+
+def test_symmetries_are_applied_in_physical_units(pristine: Path) -> None:
+    """The mean is not zero: a change of sign or of time's direction after the shift would be no symmetry."""
+    symmetry = Symmetry(negate=True, reverse_time=True)
+    moved = WaveWindows(
+        pristine, "train", normalise="std", transform=lambda window, _: symmetry.apply(window)
+    )
+    plain = WaveWindows(pristine, "train")[7]
+    assert moved.normaliser is not None
+    assert float(moved.normaliser.state_shift.abs().max()) > 1e-3
+    torch.testing.assert_close(
+        moved.normaliser.restore(moved[7]["state"]),
+        plain["targets"][0] * torch.tensor([-1.0, 1.0])[:, None, None],
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_window_is_the_callers_own(pristine: Path, in_memory: bool) -> None:
+    windows = WaveWindows(pristine, "train", in_memory=in_memory)
+    before = {name: values.clone() for name, values in windows[3].items()}
+    for values in windows[3].values():
+        values.zero_()
+    assert all(torch.equal(windows[3][name], values) for name, values in before.items())
 
 
 def test_file_cut_short_while_open(dataset: Path) -> None:
