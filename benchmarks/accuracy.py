@@ -47,10 +47,9 @@ SPLITS = ("test", "ood_pulses", "ood_media")
 STEPS = 98
 PAIRS = (
     ("gated_linear", "gated_linear_one_way"),
-    ("leapfrog_deep", "leapfrog_deep_one_way"),
-    ("space_time", "space_time_one_way"),
+    ("leapfrog_narrow_dense", "leapfrog_light"),
 )
-"""A full network and its one-way form of the same width."""
+"""A full network and its one-way form; a narrow dense network and a one-way one of as many parameters."""
 TARGETS = {
     "leapfrog": {
         ("test", 10): 0.005,
@@ -61,7 +60,7 @@ TARGETS = {
     },
     "residual": {("test", 10): 0.04, ("test", 50): 0.12, ("test", STEPS): 0.25},
 }
-QUICK = ("residual", "gated_linear_one_way")
+QUICK = ("leapfrog", "gated_linear_one_way")
 
 
 @dataclass(frozen=True)
@@ -223,9 +222,10 @@ def compare_pair(full: Sequence[Judged], one_way: Sequence[Judged]) -> str:
         / median(one.error("test", step) for one in full)
         for step in (1, 50)
     }
+    fewer_macs = full[0].macs_per_node / one_way[0].macs_per_node
     return (
-        f"{one_way[0].model}: {fewer:.1f}x fewer parameters per step, {fewer_in_all:.1f}x in all; "
-        f"{ratios[1]:.2f}x the one-step error, {ratios[50]:.2f}x at step 50"
+        f"{one_way[0].model} beside {full[0].model}: {fewer:.1f}x fewer parameters per step, {fewer_in_all:.1f}x in "
+        f"all, {fewer_macs:.1f}x fewer MACs; {ratios[1]:.2f}x the one-step error, {ratios[50]:.2f}x at step 50"
     )
 
 
