@@ -224,8 +224,9 @@ def compare_pair(full: Sequence[Judged], one_way: Sequence[Judged]) -> str:
     }
     fewer_macs = full[0].macs_per_node / one_way[0].macs_per_node
     return (
-        f"{one_way[0].model} beside {full[0].model}: {fewer:.1f}x fewer parameters per step, {fewer_in_all:.1f}x in "
-        f"all, {fewer_macs:.1f}x fewer MACs; {ratios[1]:.2f}x the one-step error, {ratios[50]:.2f}x at step 50"
+        f"{one_way[0].model} beside {full[0].model}: {fewer:.1f}x fewer parameters per step, "
+        f"{fewer_in_all:.1f}x in all, {fewer_macs:.1f}x fewer MACs; "
+        f"{ratios[1]:.2f}x the one-step error, {ratios[50]:.2f}x at step 50"
     )
 
 
