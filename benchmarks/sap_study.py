@@ -126,9 +126,11 @@ def collect(plan: Plan, output: Path, seeds: Sequence[int], *, start: bool) -> F
             last = run["rounds"][-1]
             print(f"seed {seed}, {run['network']}, {run['name']}: {last['error']:.4f}", file=sys.stderr)
             runs.append(run)
-    findings = Findings(runs, [])
-    limits = findings.full(-1)
-    for run in runs:
+    limits = Findings(runs, []).full(-1)
+    findings = Findings([run for run in runs if run["seed"] in limits], [])
+    if not limits:
+        raise SystemExit(f"{output} holds no finished control yet; run the study without --finished")
+    for run in findings.runs:
         unpruned = run["name"] in UNPRUNED
         if round_ := run["rounds"][-1] if unpruned else sparsest(run, TOLERANCE * limits[run["seed"]]):
             judge = Seed(plan, output, run["seed"])
@@ -139,22 +141,24 @@ def collect(plan: Plan, output: Path, seeds: Sequence[int], *, start: bool) -> F
 
 
 def targets(plan: Plan, findings: Findings) -> list[Target]:
-    """Hold the findings against the limits."""
+    """Hold the findings against the limits, as far as both sides of a comparison are finished."""
     found = []
     runs, leader = findings.runs, plan.leader.name
     for network in plan.leader.networks:
         ours = select(runs, network, leader)
-        for at, what in ((-1, "the control"), (0, "the trained one")):
-            name = f"{network} CNN, {leader}: weights over the full CNN's, within {TOLERANCE:g}x {what}"
+        for at, what in ((0, "trained"), (-1, "control")) if ours else ():
+            name = f"{network} CNN, {leader}: weights kept within {TOLERANCE:g}x full CNN ({what})"
             found.append(Target(name, findings.kept_within(ours, at), FEWEST))
         for rival in RIVALS:
-            worst, beyond, end = behind(ours, select(runs, network, rival))
-            name = f"{network} CNN, {leader} over {rival}: worst {worst:.2f}, end {end:.2f}; less the spread"
-            found.append(Target(name, beyond, 1.0))
+            if ours and (theirs := select(runs, network, rival)):
+                worst, beyond, end = behind(ours, theirs)
+                name = f"{network} CNN, {leader}/{rival}: end {end:.2f}, worst {worst:.2f}, less spread"
+                found.append(Target(name, beyond, 1.0))
     for rank in plan.ranks:
-        network = one_way(rank)
-        ratio = a_priori_ratio(select(runs, network, CONTROL), select(runs, network, DECOMPOSED))
-        found.append(Target(f"{network} CNN: error a priori over a posteriori", ratio, 1.0))
+        sides = [select(runs, one_way(rank), name) for name in (CONTROL, DECOMPOSED)]
+        if all(sides):
+            name = f"{one_way(rank)} CNN: error a priori over a posteriori"
+            found.append(Target(name, a_priori_ratio(*sides), 1.0))
     return found
 
 
@@ -205,8 +209,9 @@ def write_report(findings: Findings, judged: Sequence[Target], folder: Path) -> 
         "full CNN, trained": median(findings.full(0).values()),
         "full CNN, control": median(findings.full(-1).values()),
     }
-    draw_errors(findings.runs, limits, folder / "images" / "sap_errors.png")
-    draw_indices(findings.runs, folder / "images" / "sap_indices.png")
+    if pruned := [run for run in findings.runs if run["name"] not in UNPRUNED]:
+        draw_errors(pruned, limits, folder / "images" / "sap_errors.png")
+        draw_indices(pruned, folder / "images" / "sap_indices.png")
 
 
 def main() -> None:

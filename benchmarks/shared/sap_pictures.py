@@ -53,15 +53,14 @@ def draw_indices(runs: Sequence[Run], path: Path) -> None:
 
 def _panels(runs: Sequence[Run], line: Draw) -> tuple[Figure, list[Axes]]:
     """Draw one panel per network that was pruned, one colour per contender."""
-    pruned = [run for run in runs if "pq_index_after" in run["rounds"][0]]
-    networks = list(dict.fromkeys(run["network"] for run in pruned))
-    names = list(dict.fromkeys(run["name"] for run in pruned))
+    networks = list(dict.fromkeys(run["network"] for run in runs))
+    names = list(dict.fromkeys(run["name"] for run in runs))
     colours = dict(zip(names, COLOURS, strict=False))
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     panels = list(figure.subplots(1, len(networks), squeeze=False)[0])
     for axes, network in zip(panels, networks, strict=True):
         for name in names:
-            for place, run in enumerate(select(pruned, network, name)):
+            for place, run in enumerate(select(runs, network, name)):
                 line(axes, run, colours[name], None if place else name)
         axes.set_title(f"{network} CNN", fontsize=10)
         axes.grid(alpha=0.3)
