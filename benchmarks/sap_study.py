@@ -131,8 +131,9 @@ def collect(plan: Plan, output: Path, seeds: Sequence[int], *, start: bool) -> F
     if not limits:
         raise SystemExit(f"{output} holds no finished control yet; run the study without --finished")
     for run in findings.runs:
-        unpruned = run["name"] in UNPRUNED
-        if round_ := run["rounds"][-1] if unpruned else sparsest(run, TOLERANCE * limits[run["seed"]]):
+        limit = TOLERANCE * limits[run["seed"]]
+        round_ = run["rounds"][-1] if run["name"] in UNPRUNED else sparsest(run, limit)
+        if round_:
             judge = Seed(plan, output, run["seed"])
             error = judge.test_error(run["network"], run["name"], round_["round"])
             key = {name: run[name] for name in ("seed", "network", "name")}

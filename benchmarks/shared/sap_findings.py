@@ -13,6 +13,8 @@ Run = dict[str, Any]
 SMALL_MOVE = 0.1
 """Moves of the PQ Index below this share of its whole range are no turn."""
 LEVELS = 12
+NO_FORECAST = 1.0
+"""An error of 100 %; beyond it there is nothing to compare."""
 
 
 def select(runs: Sequence[Run], network: str, name: str) -> list[Run]:
@@ -33,9 +35,9 @@ def sparsest(run: Run, limit: float) -> dict[str, Any] | None:
 
 
 def log_errors(run: Run, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm of the validation error at shares of weights, interpolated between rounds."""
+    """Logarithm of the validation error, at most 100 %, at shares of weights, interpolated between rounds."""
     kept = np.log(shares(run))[::-1]
-    errors = np.log([one["error"] for one in run["rounds"]])[::-1]
+    errors = np.log([min(one["error"], NO_FORECAST) for one in run["rounds"]])[::-1]
     return np.interp(np.log(levels), kept, errors)
 
 

@@ -12,6 +12,7 @@ from shared.sap_findings import Run, select, shares
 from slimwave.figures import COLOURS
 
 DOTS_PER_INCH = 75
+MOST_PERCENT = 200
 Draw = Callable[[Axes, Run, str, str | None], Any]
 
 
@@ -33,6 +34,7 @@ def draw_errors(runs: Sequence[Run], limits: Mapping[str, float], path: Path) ->
             side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             side.set_minor_formatter(NullFormatter())
         axes.invert_xaxis()
+        axes.set_ylim(top=MOST_PERCENT)
     panels[0].set_ylabel("validation rollout error, %")
     _save(figure, panels, path)
 
