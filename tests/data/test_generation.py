@@ -93,19 +93,16 @@ def test_plane_standing_wave_between_mixed_walls() -> None:
     assert solved.walls.tolist() == [-1.0, 1.0, 1.0, 1.0]
 
 
-def test_coarser_elements_are_cheaper_and_worse() -> None:
+def test_coarser_elements_are_worse() -> None:
     config = GenerateConfig(solver=SolverConfig(order=4, elements=(20, 20)))
     scenario = draw_scenario(config, "test", 0)
     reference = solve_scenario(scenario, config, snapshots=51)
-    errors, costs = [], []
+    errors = []
     for elements in ((10, 10), (6, 6)):
-        solve_scenario(scenario, config, snapshots=2, elements=elements)  # set the space up
         coarse = solve_scenario(scenario, config, snapshots=51, elements=elements)
         assert coarse.u.shape == reference.u.shape
         errors.append(relative(coarse.u, reference.u))
-        costs.append(coarse.solve_cpu_seconds)
     assert 0 < errors[0] < errors[1] / 3
-    assert 0 < costs[1] < costs[0] < reference.cpu_seconds
 
 
 def test_summary_and_run_folder(pristine: Path, small_config: GenerateConfig) -> None:
