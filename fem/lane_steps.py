@@ -48,6 +48,7 @@ class LaneSteps:
         scalars = 1.0 + even.behind, -even.behind, even.push
         self._scalars = tuple(operator.dtype.type(scalar) for scalar in scalars)
         self._loads, self._held_columns = self._packed_loads()
+        self._loaded = bool(terms.values.size or terms.held.size)
         self._work, self._together = operator.work(2, scheme.order // 2)
 
     def visit(
@@ -56,7 +57,7 @@ class LaneSteps:
         """Take steps and read the wave on the way; see `visits.drive` for levels, fields and velocities."""
         layout, step2 = self._operator.layout, self._operator.dtype.type(self._terms.time_step**2)
         for taken, inside, part in readings.chunks(CHUNK):
-            loads = self._loads_at(newest + taken, part.steps)
+            loads = (self._loads_at(newest + taken, part.steps),) if self._loaded else ()
             visits.drive(
                 self._operator.weights[0], levels, newest + taken, self._work, self._scalars, step2,
                 self._drag, loads, part.steps, part.ends, part.values, part.slopes, self._order // 2,

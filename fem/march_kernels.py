@@ -63,29 +63,38 @@ class Loads(NamedTuple):
 @compiled()
 def _load(loads: Loads, which: int, block: int, step: int, out: Array, strides: Strides, p: int) -> None:
     """Add to one block of y (`which` = 0), z (1) or u⁺ (2) what is loaded, and set what is held."""
-    strengths = loads.strengths[which // 2, step]
-    changes = loads.strengths[2, step]
-    begin = block * strides.block
-    count = min(strides.block, strides.used - begin)
-    for wide in range(loads.wide_columns.size):
-        one, other = strengths[loads.wide_columns[wide]], changes[loads.wide_columns[wide]]
-        for k in range(p * p):
-            first = k * strides.lanes + begin
-            target, share = out[first : first + count], loads.wide[wide, which, first:]
-            for lane in range(count):
-                target[lane] += one * share[lane]
-            if which == 2:
-                share = loads.wide[wide, 3, first:]
-                for lane in range(count):
-                    target[lane] += other * share[lane]
+    if loads.wide_columns.size > 0:
+        _load_widely(loads, which, block, step, out, strides, p)
     for k in range(loads.starts[block], loads.starts[block + 1]):
         column = loads.columns[k]
-        added = loads.coefficients[k, which] * strengths[column]
+        added = loads.coefficients[k, which] * loads.strengths[which // 2, step, column]
         if which == 2:
-            added += loads.coefficients[k, 3] * changes[column]
+            added += loads.coefficients[k, 3] * loads.strengths[2, step, column]
         out[loads.places[k]] += added
     for k in range(loads.held_starts[block], loads.held_starts[block + 1]):
         out[loads.held[k]] = loads.values[which, step, k]
+
+
+@compiled()
+def _load_widely(
+    loads: Loads, which: int, block: int, step: int, out: Array, strides: Strides, p: int
+) -> None:
+    """Add the loads at all places of one block."""
+    begin = block * strides.block
+    count = min(strides.block, strides.used - begin)
+    for wide in range(loads.wide_columns.size):
+        column = loads.wide_columns[wide]
+        one, other = loads.strengths[which // 2, step, column], loads.strengths[2, step, column]
+        for k in range(p * p):
+            first = k * strides.lanes + begin
+            target, share = out[first : first + count], loads.wide[wide, which, first:]
+            if which == 2:
+                late = loads.wide[wide, 3, first:]
+                for lane in range(count):
+                    target[lane] += one * share[lane] + other * late[lane]
+            else:
+                for lane in range(count):
+                    target[lane] += one * share[lane]
 
 
 @compiled()
@@ -113,7 +122,12 @@ def _wave(
     zero, one = levels.dtype.type(0), levels.dtype.type(1)
     twelfth, half = step2 / levels.dtype.type(12), step2 / levels.dtype.type(2)
     total, carry, beside = buffers
-    ring, p = levels.shape[0], len(order)
+    ring, p, inner = levels.shape[0], len(order), scratch[0]
+    if len(drag) > 0:
+        relief, slowing, behind, push, marks = drag
+        ahead = scratch[1]
+    if len(loads) > 0:
+        load = loads[0]
     visits = (strides.blocks + stages - 1 + VISIT - 1) // VISIT
     for tick in range(visits + steps - 1):
         for step in range(max(0, tick - visits + 1), min(steps, tick + 1)):
@@ -125,7 +139,6 @@ def _wave(
                     if block < 0 or block >= strides.blocks:
                         continue
                     if stage < stages - 1:
-                        inner = scratch[0]
                         if len(drag) == 0:
                             block_update(
                                 weights, (now,), (now, now, inner), total, carry, beside,
@@ -133,15 +146,15 @@ def _wave(
                             )  # fmt: skip
                         else:
                             block_update(
-                                weights, (now,), (now, old, inner, scratch[1], drag[0], drag[1]), total,
-                                carry, beside, (half, twelfth, zero), block, product, strides, order,
+                                weights, (now,), (now, old, inner, ahead, relief, slowing), total, carry,
+                                beside, (half, twelfth, zero), block, product, strides, order,
                             )  # fmt: skip
                         if len(loads) > 0:
-                            _load(loads[0], 0, block, since + step, inner, strides, p)
+                            _load(load, 0, block, since + step, inner, strides, p)
                             if len(drag) > 0:
-                                _load(loads[0], 1, block, since + step, scratch[1], strides, p)
+                                _load(load, 1, block, since + step, ahead, strides, p)
                         continue
-                    y = now if stages == 1 else scratch[0]
+                    y = now if stages == 1 else inner
                     if len(drag) == 0:
                         block_update(
                             weights, (y,), (now, old, new), total, carry, beside, scalars, block, product,
@@ -149,16 +162,16 @@ def _wave(
                         )  # fmt: skip
                     elif stages == 1:
                         block_update(
-                            weights, (y,), (now, old, new, drag[2], drag[3]), total, carry, beside, scalars,
-                            block, product, strides, order,
+                            weights, (y,), (now, old, new, behind, push), total, carry, beside, scalars, block,
+                            product, strides, order,
                         )  # fmt: skip
                     else:
                         block_update(
-                            weights, (y, scratch[1], drag[1], drag[4]), (now, old, new, drag[2], drag[3]),
-                            total, carry, beside, scalars, block, product, strides, order,
+                            weights, (y, ahead, slowing, marks), (now, old, new, behind, push), total, carry,
+                            beside, scalars, block, product, strides, order,
                         )  # fmt: skip
                     if len(loads) > 0:
-                        _load(loads[0], 2, block, since + step, new, strides, p)
+                        _load(load, 2, block, since + step, new, strides, p)
 
 
 @compiled()

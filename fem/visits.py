@@ -78,7 +78,7 @@ def drive(
     scalars: tuple[float, float, float],
     step2: float,
     drag: tuple[Array, ...],
-    loads: Loads,
+    loads: tuple[Loads, ...],
     steps: int,
     ends: NDArray[Any],
     values: Array,
@@ -96,6 +96,8 @@ def drive(
     ----------
     work
         Buffer of `march_kernels.work_size` numbers for 2 fields, aligned.
+    loads
+        Empty, or those from the first step on.
     ends
         Increasing, at most `steps`.
     values, slopes
@@ -112,7 +114,7 @@ def drive(
     for number in range(ends.size + 1):
         end = ends[number] if number < ends.size else steps
         advance(
-            table, levels, newest + done, scratch, buffers, scalars, step2, drag, (loads,), done, end - done,
+            table, levels, newest + done, scratch, buffers, scalars, step2, drag, loads, done, end - done,
             stages, together, strides, order,
         )  # fmt: skip
         done = end
