@@ -13,8 +13,8 @@ adds the differences' own error, Δt²/12 (u_tttt + 2 D u_ttt), in which the equ
     (1 + Δt²D²/12) δ²u + D δu = −L (u + Δt²/12 a) − Δt²/12 D L w
                                 + (g⁺ + 10 g + g⁻)/12 + Δt/24 D (g⁺ − g⁻).                          (order 4)
 
-w comes from a leapfrog step. Where D is one number, the terms with w cancel and cost nothing; else they
-cost a third product with L, and the step is kept at nine tenths of the undamped limit, where this was found
+w comes from a leapfrog step. Where D is one number, the terms with w cancel and cost nothing; else the step
+is kept at nine tenths of the undamped limit, where this was found
 stable (spectral radius ≤ 1 for absorbing boundaries and damping that jumps, up to γΔt = 100). At an absorbing
 boundary D grows like 1/h, so that refining mesh and step together gains order 2 there. Where u is prescribed,
 (u_D⁺ + 10 u_D + u_D⁻)/12 stands for u + Δt²/12 a.
@@ -80,15 +80,16 @@ class DrivenStepper:
         horizon: int,
     ):
         terms = Terms(operator.places, u.size, [drive], time_step, horizon)
+        start, last = first_levels(terms, scheme.order, operator.apply, u, v)
         self.count = 0
         self._steps: LaneSteps | NodalSteps
         if isinstance(operator, TensorOperator) and drive.layer is None:
-            self._steps = LaneSteps(operator, scheme, drive, terms)
+            self._steps = LaneSteps(operator, scheme, drive, terms, last)
         else:
             self._steps = NodalSteps(operator, scheme, drive, terms)
         # The field at time number n lies at n modulo `LEVELS`.
         self._levels = aligned_zeros((LEVELS, u.size), u.dtype)
-        self._levels[0], self._levels[-1] = first_levels(terms, scheme.order, operator.apply, u, v)
+        self._levels[0], self._levels[-1] = start, last
 
     @property
     def u(self) -> State:

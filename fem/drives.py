@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,27 +49,35 @@ class Drive:
         loaded = bool(self.forcing.entries[0].size)
         return bool(self.damping.any() or loaded or self.moving or self.layer is not None)
 
-    @property
-    def uneven(self) -> bool:
-        """Whether D is not one number."""
+    @cached_property
+    def level(self) -> float:
+        """D0: the value of D at most free nodes, as far as there is one."""
         free = np.delete(self.damping, self.prescribed.nodes)
-        return bool(free.size) and bool(np.ptp(free) > 1e-14 * np.max(free))
+        return float(np.partition(free, free.size // 2)[free.size // 2]) if free.size else 0.0
+
+    @cached_property
+    def differs(self) -> NDArray[np.bool_]:
+        """At which free nodes D is not D0, shape (n_nodes,)."""
+        differs = np.abs(self.damping - self.level) > 1e-14 * np.max(self.damping)
+        differs[self.prescribed.nodes] = False
+        return differs
+
+    @cached_property
+    def uneven(self) -> bool:
+        """Whether D is not one number at the free nodes."""
+        return bool(self.differs.any())
 
     @property
     def varies(self) -> bool:
         """Whether the terms with w are needed: D is not one number, or prescribed values meet damping."""
         return self.uneven or (self.moving and bool(self.damping.any()))
 
-    def needs_tables(self, order: int) -> bool:
-        """Whether a scheme of that order needs more of D than one number."""
-        return self.varies if order == 4 else self.uneven
 
-
-def waves_alike(drives: Sequence[Drive], order: int) -> Iterator[tuple[bool, NDArray[np.int64]]]:
+def waves_alike(drives: Sequence[Drive]) -> Iterator[tuple[bool, NDArray[np.int64]]]:
     """Sort waves into free ones, driven ones and ones whose damping varies: are they driven, and which."""
     acts = np.array([drive.acts for drive in drives])
-    tabled = np.array([drive.needs_tables(order) for drive in drives])
-    for driven, chosen in ((False, ~acts), (True, acts & ~tabled), (True, acts & tabled)):
+    uneven = np.array([drive.uneven for drive in drives])
+    for driven, chosen in ((False, ~acts), (True, acts & ~uneven), (True, acts & uneven)):
         if chosen.any():
             yield driven, np.flatnonzero(chosen)
 
@@ -105,7 +114,7 @@ class Terms:
         self._forcings: dict[int, Forcing] = {}
         self._prescribed = [drive.prescribed for drive in drives if drive.moving]
         starts: dict[int, int] = {}
-        entries, held, columns = [], [np.empty(0, np.int64)], 0
+        entries, held, levels, columns = [], [np.empty(0, np.int64)], [np.empty(0)], 0
         for wave, drive in enumerate(drives):
             self.damping[wave, nodes], self.backing[wave, nodes] = drive.damping, drive.backing
             if id(drive.forcing) not in starts:
@@ -115,8 +124,10 @@ class Terms:
             entries.append((wave * size + nodes[node], column + starts[id(drive.forcing)], value))
             if drive.moving:
                 held.append(wave * size + nodes[drive.prescribed.nodes])
+                levels.append(np.full(len(drive.prescribed.nodes), drive.level))
         self.places, self.columns, self.values = (np.concatenate(part) for part in zip(*entries, strict=True))
         self.held = np.concatenate(held)
+        self._held_levels = np.concatenate(levels)
         self.n_columns = columns
         self._strengths = TimeRows(self.strengths, time_step, horizon)
         self._set = TimeRows(self.prescribed, time_step, horizon)
@@ -143,10 +154,11 @@ class Terms:
         return np.stack([now, (g[:-2] + 10.0 * now + g[2:]) / 12.0, g[2:] - g[:-2]])
 
     def values_of_steps(self, first: int, count: int) -> Array:
-        """What the same steps set in u + Δt²/12 a, in Δt w and in u⁺, shape (3, count, held)."""
+        """What the same steps set in y and u⁺ of `lane_steps`, shape (2, count, held)."""
         values = self.prescribed_around(first, count)
         past, now, ahead = values[:-2], values[1:-1], values[2:]
-        return np.stack([(past + 10.0 * now + ahead) / 12.0, 0.5 * (ahead - past), ahead])
+        y = (past + 10.0 * now + ahead) / 12.0
+        return np.stack([y + self.time_step / 24.0 * self._held_levels * (ahead - past), ahead])
 
     def strengths_around(self, first: int, count: int) -> Array:
         """Strengths from the time before number `first` to the one after the `count`-th from there on."""

@@ -70,13 +70,6 @@ class Memory:
         order = list(range(self.type.count - 1, 2 * self.type.count - 1))
         return Lanes(self.builder, self._shuffle(before.value, lanes.value, order))
 
-    def choose(self, *sources: tuple[Lanes, ir.Block]) -> Lanes:
-        """The register that comes from the block of instructions that was passed."""
-        phi = self.builder.phi(self.type)
-        for lanes, block in sources:
-            phi.add_incoming(lanes.value, block)
-        return Lanes(self.builder, phi)
-
     def _shuffle(self, left: ir.Value, right: ir.Value, order: list[int]) -> ir.Value:
         mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
         return self.builder.shuffle_vector(left, right, mask)
@@ -171,32 +164,10 @@ class Line:
             start, self.builder.mul(distance, times) if isinstance(distance, ir.Value) else times
         )
 
-    def product(
-        self, weights: ir.Value, g: ir.Value, inputs: list[ir.Value], mark: ir.Value, nodes: list[ir.Value]
-    ) -> list[Lanes]:
-        """Dᵀ G D y for the nodes at these indices and the weights from weights[g] on.
-
-        `inputs` is (y,), or (y, z, d, marks) for Dᵀ G D y + d · Dᵀ G D z where marks[mark] is not zero.
-        """
-        memory, builder = self.memory, self.builder
-        factors = [memory.load(weights, self.at(g, GRAIN, q)) for q in range(self.order + 1)]
-        product = self._stiffness(factors, [memory.load(inputs[0], node) for node in nodes])
-        if len(inputs) == 1:
-            return product
-        _, z, d, marks = inputs
-        marked = builder.icmp_unsigned("!=", builder.load(builder.gep(marks, [mark])), ir.IntType(8)(0))
-        before = builder.block
-        with builder.if_then(marked):
-            second = self._stiffness(factors, [memory.load(z, node) for node in nodes])
-            scales = [memory.load(d, node) for node in nodes]
-            summed = [one + scale * two for one, scale, two in zip(product, scales, second, strict=True)]
-            after = builder.block
-        return [
-            memory.choose((one, before), (both, after)) for one, both in zip(product, summed, strict=True)
-        ]
-
-    def _stiffness(self, factors: list[Lanes], y: list[Lanes]) -> list[Lanes]:
-        slopes = differentiate(self._matrix, y)
+    def product(self, weights: ir.Value, g: ir.Value, y: ir.Value, nodes: list[ir.Value]) -> list[Lanes]:
+        """Dᵀ G D y for the nodes at these indices and the weights from weights[g] on."""
+        slopes = differentiate(self._matrix, [self.memory.load(y, node) for node in nodes])
+        factors = [self.memory.load(weights, self.at(g, GRAIN, q)) for q in range(self.order + 1)]
         fluxes = [slope * factor for slope, factor in zip(slopes, factors, strict=True)]
         return differentiate_back(self._matrix, fluxes)
 

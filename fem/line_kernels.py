@@ -15,26 +15,27 @@ from numba import types
 from numpy.typing import NDArray
 
 from slimwave.fem.kernels import compiled
-from slimwave.fem.lane_code import Lanes, Line, instructions
+from slimwave.fem.lane_code import Line, instructions
 from slimwave.fem.lanes import ALIGNMENT, GRAIN, LaneLayout, Strides
+from slimwave.fem.node_code import Node, finish
 
 Array = NDArray[Any]
 
 
 @instructions
 def _line_along_x(  # type: ignore[no-untyped-def]
-    _typing: Any, weights, inputs, total, carry, g, mark, node, place, end, lanes, next_x, order
+    _typing: Any, weights, y, total, carry, g, node, place, end, lanes, next_x, order
 ):  # fmt: skip
     """Put the product of one register of lines along x into `total`, its last entry into `carry`."""
-    signature = types.void(weights, inputs, total, carry, g, mark, node, place, end, lanes, next_x, order)
+    signature = types.void(weights, y, total, carry, g, node, place, end, lanes, next_x, order)
     p = len(order)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         line = Line(context, builder, signature, values, p)
-        weights, total, carry = (line.array(k) for k in (0, 2, 3))
-        g, mark, node, place, end, lanes, next_x = values[4:11]
+        weights, y, total, carry = (line.array(k) for k in range(4))
+        g, node, place, end, lanes, next_x = values[4:10]
         nodes = [line.at(node, lanes, k * p) for k in range(p)] + [builder.add(node, next_x)]
-        product = line.product(weights, g, line.arrays(1), mark, nodes)
+        product = line.product(weights, g, y, nodes)
         for k in range(p):
             line.memory.store(product[k], total, line.at(place, GRAIN, k * p))
         line.memory.store(product[p], carry, end)
@@ -45,86 +46,50 @@ def _line_along_x(  # type: ignore[no-untyped-def]
 
 @instructions
 def _line_along_y(  # type: ignore[no-untyped-def]
-    _typing: Any, weights, inputs, fields, total, carry, beside, factors, g, mark, node, place, end, slot,
-    lanes, apart, first, order,
+    _typing: Any, weights, y, fields, total, carry, beside, factors, g, node, place, end, slot, lanes, apart,
+    first, edges, order,
 ):  # fmt: skip
     """Add the product of one register of lines along y to `total` and do with it what `fields` ask for.
 
-    `first` is a tuple, empty but for lines with the first nodes of elements along x, which take `carry` in.
+    `first` is a tuple, empty but for lines with the first nodes of elements along x, which take `carry` in;
+    `edges` is one too, empty unless damping differs at the first node of an element's line only.
     """
     signature = types.void(
-        weights, inputs, fields, total, carry, beside, factors, g, mark, node, place, end, slot, lanes, apart,
-        first, order,
+        weights, y, fields, total, carry, beside, factors, g, node, place, end, slot, lanes, apart, first,
+        edges, order,
     )  # fmt: skip
-    p = len(order)
-    takes_carry = len(first) > 0
+    p, takes_carry, edges_only = len(order), len(first) > 0, len(edges) > 0
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         line = Line(context, builder, signature, values, p)
-        weights, total, carry, beside = (line.array(k) for k in (0, 3, 4, 5))
+        weights, y, total, carry, beside = (line.array(k) for k in (0, 1, 3, 4, 5))
         fields, factors = line.arrays(2), line.scalars(6)
-        g, mark, node, place, end, slot, lanes, apart = values[7:15]
+        g, node, place, end, slot, lanes, apart = values[7:14]
         memory = line.memory
-        nodes = [line.at(node, lanes, k) for k in range(p)]
-        product = line.product(weights, g, line.arrays(1), mark, [*nodes, line.at(node, 1, 1)])
+        places = [line.at(node, lanes, k) for k in range(p)] + [line.at(node, 1, 1)]
+        product = line.product(weights, g, y, places)
         before = memory.load(beside, slot)
         memory.store(product[p], beside, slot)
         product[0] = product[0] + memory.shift(before, product[p])
+        nodes = []
         for k in range(p):
             force = product[k] + memory.load(total, line.at(place, GRAIN, k))
             if takes_carry:
                 force = force + memory.load(carry, line.at(end, apart, k))
             inverse_mass = memory.load(weights, line.at(g, GRAIN, p + 1 + k))
-            _ENDINGS[len(fields)](line, fields, factors, nodes[k], force, inverse_mass)
+            nodes.append(Node(memory, places[k], force, inverse_mass))
+        finish(nodes, fields, factors, edges_only=edges_only)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def _combine(
-    line: Line, fields: list[Any], factors: list[Lanes], node: Any, force: Lanes, inverse_mass: Lanes
-) -> None:
-    """Out ← a·x + b·old − s·L y."""
-    x, old, out = fields
-    a, b, s = factors
-    memory = line.memory
-    kept = memory.load(x, node) * a + memory.load(old, node) * b
-    memory.store(kept - force * (s * inverse_mass), out, node)
-
-
-def _combine_with_drag(
-    line: Line, fields: list[Any], _factors: list[Lanes], node: Any, force: Lanes, _inverse_mass: Lanes
-) -> None:
-    """u⁺ ← u + B (u − u⁻) − S K y, with B and S of each node."""
-    u, old, out, behind, push = fields
-    memory = line.memory
-    now = memory.load(u, node)
-    kept = now + memory.load(behind, node) * (now - memory.load(old, node))
-    memory.store(kept - memory.load(push, node) * force, out, node)
-
-
-def _predict(
-    line: Line, fields: list[Any], factors: list[Lanes], node: Any, force: Lanes, inverse_mass: Lanes
-) -> None:
-    """Z ← R ((u − u⁻) − Δt²/2 L u) and y ← u − Δt²/12 L u − d z."""
-    u, old, inner, velocity, relief, drag = fields
-    half, twelfth, _ = factors
-    memory = line.memory
-    now, force = memory.load(u, node), force * inverse_mass
-    z = memory.load(relief, node) * (now - memory.load(old, node) - half * force)
-    memory.store(z, velocity, node)
-    memory.store(now - twelfth * force - memory.load(drag, node) * z, inner, node)
-
-
-_ENDINGS = {3: _combine, 5: _combine_with_drag, 6: _predict}
-"""What is done with the product at a node, by the number of fields that it takes."""
-
-
 @compiled()
 def block_update(
     weights: Array,
-    inputs: tuple[Array, ...],
+    y: Array,
     fields: tuple[Array, ...],
+    edges: tuple[int, ...],
     total: Array,
     carry: Array,
     beside: Array,
@@ -140,13 +105,12 @@ def block_update(
     ----------
     weights
         Of one medium, from `LaneLayout.pack_weights`.
-    inputs
-        (y,) for K y, or (y, z, d, marks) for K y + d K z. For each grain of lanes and each line, along x,
-        then along y, `marks` is not zero where d is not.
-    fields
-        (x, old, out): out ← a·x + b·old − s·L y, with `factors` = (a, b, s);
-        (u, u⁻, out, B, S): out ← u + B (u − u⁻) − S K y;
-        (u, u⁻, y, z, R, d): z ← R ((u − u⁻) − a L u), y ← u − b L u − d z.
+    y
+        The field.
+    fields, factors
+        What is done with the product, see `node_code.finish`.
+    edges
+        Empty, or one number if damping differs at the edges of elements only, the first nodes of their lines.
     total, carry, beside
         Buffers; the last two hold, for each product under way, what its previous block has left for this one.
     product
@@ -156,43 +120,40 @@ def block_update(
     width = ALIGNMENT // total.itemsize
     line_x, line_y = (p + 1) * GRAIN, (2 * p + 1) * GRAIN
     first = block * strides.block
-    grains = (strides.used + GRAIN - 1) // GRAIN
     used = min(strides.block, strides.used - first)
     inner = min(strides.block, (max(0, strides.inner - first) + GRAIN - 1) // GRAIN * GRAIN)
     end, slot = product * p * apart, product * p * width
     along_x = first * p * (p + 1)
-    along_y = grains * p * line_x + first * p * (2 * p + 1)
+    along_y = (strides.used + GRAIN - 1) // GRAIN * p * line_x + first * p * (2 * p + 1)
     if block == 0:
         beside[slot : slot + p * width] = 0
     for k in range(p):
         left = end + k * apart
         for lane in range(column):
             carry[left + lane] = carry[left + strides.block + lane] if block > 0 else 0
-    mark = first // GRAIN * p
     for lane in range(0, inner, width):
         grain, within = lane // GRAIN, lane % GRAIN
         for k in range(p):
             _line_along_x(
-                weights, inputs, total, carry, along_x + (grain * p + k) * line_x + within,
-                mark + grain * p + k, first + k * lanes + lane, (grain * p * p + k) * GRAIN + within,
+                weights, y, total, carry, along_x + (grain * p + k) * line_x + within,
+                first + k * lanes + lane, (grain * p * p + k) * GRAIN + within,
                 end + k * apart + column + lane, lanes, column, order,
             )  # fmt: skip
     if inner < used:
         total[inner * p * p :] = 0
-    mark += grains * p
     for lane in range(0, used, width):
         grain, within = lane // GRAIN, lane % GRAIN
         g, place = along_y + grain * p * line_y + within, grain * p * p * GRAIN + within
         _line_along_y(
-            weights, inputs, fields, total, carry, beside, factors, g, mark + grain * p, first + lane, place,
-            end + lane, slot, lanes, apart, (0,), order,
+            weights, y, fields, total, carry, beside, factors, g, first + lane, place, end + lane, slot,
+            lanes, apart, (0,), (), order,
         )  # fmt: skip
         if lane < inner:
             for k in range(1, p):
                 _line_along_y(
-                    weights, inputs, fields, total, carry, beside, factors, g + k * line_y,
-                    mark + grain * p + k, first + k * p * lanes + lane, place + k * p * GRAIN, end + lane,
-                    slot + k * width, lanes, apart, (), order,
+                    weights, y, fields, total, carry, beside, factors, g + k * line_y,
+                    first + k * p * lanes + lane, place + k * p * GRAIN, end + lane, slot + k * width, lanes,
+                    apart, (), edges, order,
                 )  # fmt: skip
 
 
@@ -214,7 +175,7 @@ def update(
         fields = (x[sample], out[sample], out[sample])
         for block in range(strides.blocks):
             block_update(
-                table, (y[sample],), fields, total, carry, beside, factors, block, 0, strides, order
+                table, y[sample], fields, (), total, carry, beside, factors, block, 0, strides, order
             )  # fmt: skip
 
 

@@ -25,27 +25,41 @@ STEPS_TOGETHER = 12
 """Number of time steps for which a block of such a mesh is fetched from memory once."""
 
 
+class Drag(NamedTuple):
+    """Damping that varies, at the places of a state, each of shape (size,); see `lane_steps`.
+
+    Attributes
+    ----------
+    ease, behind, push, pull
+        E, B, S and T.
+    """
+
+    ease: Array
+    behind: Array
+    push: Array
+    pull: Array
+
+
 class Loads(NamedTuple):
     """What sources and prescribed values add to a wave.
 
-    A load acts at single places, (place, column, four coefficients), sorted by block, or at all places. With
-    the columns g, ḡ, δ of `strengths` at a step it adds c0 g to y, c1 g to z and c2 ḡ + c3 δ to u⁺ (see
-    `lane_steps`).
+    A load acts at single places, (place, column, three coefficients), sorted by block, or at all places. With
+    the columns g, ḡ, δ of `strengths` at a step it adds c0 g to y, and c1 ḡ + c2 δ to u⁺ (see `lane_steps`).
 
     Attributes
     ----------
     starts
         First load of each block, shape (blocks + 1,).
     places, columns, coefficients
-        Shapes (loads,), (loads,), (loads, 4).
+        Shapes (loads,), (loads,), (loads, 3).
     wide_columns, wide
-        The same for loads at all places, shapes (wide,), (wide, 4, size).
+        The same for loads at all places, shapes (wide,), (wide, 3, size).
     strengths
         g, ḡ and δ, shape (3, steps, columns).
     held_starts, held
         Places with prescribed values, like `starts` and `places`.
     values
-        What they are set to in y, in z and in u⁺, shape (3, steps, held).
+        What they are set to in y and in u⁺, shape (2, steps, held).
     """
 
     starts: NDArray[Any]
@@ -62,14 +76,14 @@ class Loads(NamedTuple):
 
 @compiled()
 def _load(loads: Loads, which: int, block: int, step: int, out: Array, strides: Strides, p: int) -> None:
-    """Add to one block of y (`which` = 0), z (1) or u⁺ (2) what is loaded, and set what is held."""
+    """Add to one block of y (`which` = 0) or u⁺ (1) what is loaded, and set what is held."""
     if loads.wide_columns.size > 0:
         _load_widely(loads, which, block, step, out, strides, p)
     for k in range(loads.starts[block], loads.starts[block + 1]):
         column = loads.columns[k]
-        added = loads.coefficients[k, which] * loads.strengths[which // 2, step, column]
-        if which == 2:
-            added += loads.coefficients[k, 3] * loads.strengths[2, step, column]
+        added = loads.coefficients[k, which] * loads.strengths[which, step, column]
+        if which == 1:
+            added += loads.coefficients[k, 2] * loads.strengths[2, step, column]
         out[loads.places[k]] += added
     for k in range(loads.held_starts[block], loads.held_starts[block + 1]):
         out[loads.held[k]] = loads.values[which, step, k]
@@ -84,12 +98,12 @@ def _load_widely(
     count = min(strides.block, strides.used - begin)
     for wide in range(loads.wide_columns.size):
         column = loads.wide_columns[wide]
-        one, other = loads.strengths[which // 2, step, column], loads.strengths[2, step, column]
+        one, other = loads.strengths[which, step, column], loads.strengths[2, step, column]
         for k in range(p * p):
             first = k * strides.lanes + begin
             target, share = out[first : first + count], loads.wide[wide, which, first:]
-            if which == 2:
-                late = loads.wide[wide, 3, first:]
+            if which == 1:
+                late = loads.wide[wide, 2, first:]
                 for lane in range(count):
                     target[lane] += one * share[lane] + other * late[lane]
             else:
@@ -102,11 +116,13 @@ def _wave(
     weights: Array,
     levels: Array,
     newest: int,
-    scratch: tuple[Array, ...],
+    inner: Array,
     buffers: tuple[Array, Array, Array],
     scalars: tuple[float, float, float],
     step2: float,
-    drag: tuple[Array, ...],
+    drag: tuple[Drag, ...],
+    forces: Array,
+    edges: tuple[int, ...],
     loads: tuple[Loads, ...],
     since: int,
     steps: int,
@@ -122,17 +138,16 @@ def _wave(
     zero, one = levels.dtype.type(0), levels.dtype.type(1)
     twelfth, half = step2 / levels.dtype.type(12), step2 / levels.dtype.type(2)
     total, carry, beside = buffers
-    ring, p, inner = levels.shape[0], len(order), scratch[0]
+    ring, p = levels.shape[0], len(order)
     if len(drag) > 0:
-        relief, slowing, behind, push, marks = drag
-        ahead = scratch[1]
+        ease, behind, push, pull = drag[0].ease, drag[0].behind, drag[0].push, drag[0].pull
     if len(loads) > 0:
         load = loads[0]
     visits = (strides.blocks + stages - 1 + VISIT - 1) // VISIT
     for tick in range(visits + steps - 1):
         for step in range(max(0, tick - visits + 1), min(steps, tick + 1)):
-            now, new = levels[(newest + step) % ring], levels[(newest + step + 1) % ring]
-            old = levels[(newest + step + ring - 1) % ring]
+            number = newest + step
+            now, new, old = levels[number % ring], levels[(number + 1) % ring], levels[(number - 1) % ring]
             for visited in range((tick - step) * VISIT, (tick - step + 1) * VISIT):
                 for stage in range(stages):
                     block, product = visited - stage, step * stages + stage
@@ -141,37 +156,31 @@ def _wave(
                     if stage < stages - 1:
                         if len(drag) == 0:
                             block_update(
-                                weights, (now,), (now, now, inner), total, carry, beside,
+                                weights, now, (now, now, inner), (), total, carry, beside,
                                 (one, zero, twelfth), block, product, strides, order,
                             )  # fmt: skip
                         else:
                             block_update(
-                                weights, (now,), (now, old, inner, ahead, relief, slowing), total, carry,
-                                beside, (half, twelfth, zero), block, product, strides, order,
+                                weights, now, (now, old, inner, forces[number % 2], ease), edges, total,
+                                carry, beside, (one, half, twelfth), block, product, strides, order,
                             )  # fmt: skip
                         if len(loads) > 0:
                             _load(load, 0, block, since + step, inner, strides, p)
-                            if len(drag) > 0:
-                                _load(load, 1, block, since + step, ahead, strides, p)
                         continue
                     y = now if stages == 1 else inner
                     if len(drag) == 0:
                         block_update(
-                            weights, (y,), (now, old, new), total, carry, beside, scalars, block, product,
+                            weights, y, (now, old, new), (), total, carry, beside, scalars, block, product,
                             strides, order,
-                        )  # fmt: skip
-                    elif stages == 1:
-                        block_update(
-                            weights, (y,), (now, old, new, behind, push), total, carry, beside, scalars, block,
-                            product, strides, order,
                         )  # fmt: skip
                     else:
                         block_update(
-                            weights, (y, ahead, slowing, marks), (now, old, new, behind, push), total, carry,
-                            beside, scalars, block, product, strides, order,
+                            weights, y,
+                            (now, old, new, forces[number % 2], forces[(number - 1) % 2], behind, push, pull),
+                            edges, total, carry, beside, scalars, block, product, strides, order,
                         )  # fmt: skip
                     if len(loads) > 0:
-                        _load(load, 2, block, since + step, new, strides, p)
+                        _load(load, 1, block, since + step, new, strides, p)
 
 
 @compiled()
@@ -179,11 +188,13 @@ def advance(
     weights: Array,
     levels: Array,
     newest: int,
-    scratch: tuple[Array, ...],
+    inner: Array,
     buffers: tuple[Array, Array, Array],
     scalars: tuple[float, float, float],
     step2: float,
-    drag: tuple[Array, ...],
+    drag: tuple[Drag, ...],
+    forces: Array,
+    edges: tuple[int, ...],
     loads: tuple[Loads, ...],
     since: int,
     steps: int,
@@ -202,16 +213,21 @@ def advance(
         Aligned fields at successive times, shape (ring, size); that of time number n lies at n modulo ring.
     newest
         Number of the present time.
-    scratch
-        One field, and a second one with drag.
+    inner
+        Buffer for a field.
     buffers
         Those of `line_kernels.divide`.
     scalars
-        a, b and s in u⁺ = a u + b u⁻ − s L y; not used with drag.
+        a, b and s in u⁺ = a u + b u⁻ − s L y where D = D0.
     step2
         Δt² in the type of the fields.
     drag
-        Empty, or R, d, B, S and the marks of `lane_steps`.
+        Empty, or the one `Drag` of damping that varies.
+    forces
+        f at the present time and the one before, shape (2, size); that of time number n lies at n modulo 2.
+        They are read and set with drag.
+    edges
+        See `line_kernels.block_update`.
     loads, since
         Empty, or the loads, and how many steps before these they begin.
     stages
@@ -224,8 +240,8 @@ def advance(
     for done in range(0, steps, together):
         count = min(together, steps - done)
         _wave(
-            weights, levels, newest + done, scratch, buffers, scalars, step2, drag, loads, since + done,
-            count, stages, strides, order,
+            weights, levels, newest + done, inner, buffers, scalars, step2, drag, forces, edges, loads,
+            since + done, count, stages, strides, order,
         )  # fmt: skip
 
 
@@ -249,14 +265,14 @@ def march(
     for 3 fields, aligned. The others are those of `advance`.
     """
     size, real = u.shape[1], u.dtype.type
-    levels, scratch = work[: 2 * size].reshape(2, size), (work[2 * size : 3 * size],)
+    levels, inner = work[: 2 * size].reshape(2, size), work[2 * size : 3 * size]
     buffers = divide(work[3 * size :], together * stages, strides, order)
     scalars = (real(2), real(-1), step2)
     for sample in range(u.shape[0]):
         levels[0], levels[1] = u[sample], old[sample]
         advance(
-            weights[sample if weights.shape[0] > 1 else 0], levels, 0, scratch, buffers, scalars, step2, (),
-            (), 0, steps, stages, together, strides, order,
+            weights[sample if weights.shape[0] > 1 else 0], levels, 0, inner, buffers, scalars, step2,
+            (), levels, (), (), 0, steps, stages, together, strides, order,
         )  # fmt: skip
         u[sample], old[sample] = levels[0], levels[1]
 

@@ -52,6 +52,7 @@ class TorchDriven:
         self._readings = Readings.of_times(plan.times[int(self._initial) :], self.time_step)
         self._operator, self._order, self._like = operator, scheme.order, u
         self._count, self._reading = 0, 0
+        self._last_force: Tensor | None = None
         nodes = np.empty(grid.numbers.size, np.int64)
         nodes[grid.numbers.ravel()] = np.arange(nodes.size)
         self._terms = terms = Terms(nodes, nodes.size, drives, self.time_step, self._readings.steps)
@@ -66,14 +67,15 @@ class TorchDriven:
     def _set_weights(self, drives: Sequence[Drive]) -> None:
         """B, S, R and d, and the coefficients of the loads; see `lane_steps`."""
         terms, order = self._terms, self._order
-        self._tabled = any(drive.needs_tables(order) for drive in drives)
-        nodal = weights = Weights(terms.damping, self.time_step, order)
-        if not self._tabled:
-            weights = Weights(np.array([[drive.damping.max()] for drive in drives]), self.time_step, order)
-        self._behind, self._push, self._relief, self._drag = (
-            self._field(table) for table in (weights.behind, weights.push, weights.relief, weights.drag)
+        self._uneven = any(drive.uneven for drive in drives)
+        levels = np.array([[drive.level] for drive in drives])
+        nodal = weights = Weights(terms.damping, levels, self.time_step, order)
+        if not self._uneven:
+            weights = Weights(levels, levels, self.time_step, order)
+        self._behind, self._push, self._ease, self._pull = (
+            self._field(table) for table in (weights.behind, weights.push, weights.ease, weights.pull)
         )
-        coefficients = nodal.coefficients(terms.places, self._tabled) * terms.values[:, None]
+        coefficients = nodal.coefficients(terms.places) * terms.values[:, None]
         self._coefficients = self._tensor(coefficients.T.copy())
 
     def advance(self) -> None:
@@ -103,25 +105,25 @@ class TorchDriven:
 
     def _next(self, u: Tensor, old: Tensor, strengths: Tensor, values: Tensor) -> Tensor:
         """The field one step after u; see `Terms` for loads and prescribed values."""
-        loads = strengths[:, self._columns]
-        second = self._order == 2
-        force = self._operator(u) if second else self._fourth_order_force(u, old, loads[0], values)
-        new = u + self._behind * (u - old) - self._push * force
-        self._add(new, self._coefficients[2] * loads[1] + self._coefficients[3] * loads[2])
-        return self._set(new, values[2])
+        loads, y, pulled = strengths[:, self._columns], u, None
+        if self._order == 4:
+            y, pulled = self._inner(u, old, loads[0], values[0])
+        new = u + self._behind * (u - old) - self._push * self._operator(y)
+        if pulled is not None:
+            new += self._pull * pulled
+        self._add(new, self._coefficients[1] * loads[1] + self._coefficients[2] * loads[2])
+        return self._set(new, values[1])
 
-    def _fourth_order_force(self, u: Tensor, old: Tensor, load: Tensor, values: Tensor) -> Tensor:
-        """L y + d L z."""
+    def _inner(self, u: Tensor, old: Tensor, load: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Y, and 5 f + f⁻ where D varies."""
         step2, force = self.time_step**2, self._operator(u)
-        y = u - step2 / 12 * force
-        if not self._tabled:
-            self._add(y, self._coefficients[0] * load)
-            return self._operator(self._set(y, values[0]))
-        z = self._relief * ((u - old) - step2 / 2 * force)
-        y -= self._drag * z
+        y, pulled = u - step2 / 12 * force, None
+        if self._uneven:
+            y -= self._ease * ((u - old) - step2 / 2 * force)
+            pulled = 5.0 * force + (self._operator(old) if self._last_force is None else self._last_force)
+            self._last_force = force
         self._add(y, self._coefficients[0] * load)
-        self._add(z, self._coefficients[1] * load)
-        return self._operator(self._set(y, values[0])) + self._drag * self._operator(self._set(z, values[1]))
+        return self._set(y, values), pulled
 
     def _add(self, field: Tensor, loads: Tensor) -> None:
         field.view(-1).index_add_(0, self._places, loads)

@@ -124,7 +124,7 @@ class TorchWaves:
         kind: dict[str, Any] = {"dtype": getattr(torch, dtype), "device": device}
         self._outputs, self._groups = len(plan.times), []
         self.time_steps, self.step_counts = np.zeros(len(u)), np.zeros(len(u), np.int64)
-        for driven, group in waves_alike(drives, scheme.order):
+        for driven, group in waves_alike(drives):
             along_x, along_y, mass = (factor[group] if len(factor) > 1 else factor for factor in factors)
             operator = TorchOperator(grid.x.order, (along_x, along_y, mass), kind)
             start, slope = (torch.as_tensor(field[group][:, grid.numbers], **kind) for field in (u, v))

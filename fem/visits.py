@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from slimwave.fem.kernels import compiled
 from slimwave.fem.lanes import Strides
 from slimwave.fem.line_kernels import divide
-from slimwave.fem.march_kernels import Loads, advance
+from slimwave.fem.march_kernels import Drag, Loads, advance
 
 Array = NDArray[Any]
 
@@ -37,10 +37,7 @@ def visit(
     size, looks_ahead, real = fields.shape[1], changes.shape[0] > 0, fields.dtype.type
     # Two steps between the same two fields, or three fields in turn, so that those around an output stay.
     ring = work[: 3 * size].reshape(3, size)[: 3 if looks_ahead else 2]
-    scratch, buffers = (
-        (work[3 * size : 4 * size],),
-        divide(work[4 * size :], together * stages, strides, order),
-    )
+    inner, buffers = work[3 * size : 4 * size], divide(work[4 * size :], together * stages, strides, order)
     scalars, count = (real(2), real(-1), step2), len(ring)
     copy(levels[0], ring[0])
     copy(levels[1], ring[count - 1])
@@ -48,14 +45,14 @@ def visit(
     for number in range(counts.size):
         steps = counts[number] - (1 if number > 0 and looks_ahead else 0)
         advance(
-            table, ring, newest, scratch, buffers, scalars, step2, (), (), 0, steps, stages, together,
+            table, ring, newest, inner, buffers, scalars, step2, (), ring, (), (), 0, steps, stages, together,
             strides, order,
         )  # fmt: skip
         newest += steps
         copy(ring[newest % count], fields[number])
         if looks_ahead:
             advance(
-                table, ring, newest, scratch, buffers, scalars, step2, (), (), 0, 1, stages, together,
+                table, ring, newest, inner, buffers, scalars, step2, (), ring, (), (), 0, 1, stages, together,
                 strides, order,
             )  # fmt: skip
             newest += 1
@@ -77,7 +74,9 @@ def drive(
     work: Array,
     scalars: tuple[float, float, float],
     step2: float,
-    drag: tuple[Array, ...],
+    drag: tuple[Drag, ...],
+    forces: Array,
+    edges: tuple[int, ...],
     loads: tuple[Loads, ...],
     steps: int,
     ends: NDArray[Any],
@@ -95,7 +94,7 @@ def drive(
     Parameters
     ----------
     work
-        Buffer of `march_kernels.work_size` numbers for 2 fields, aligned.
+        Buffer of `march_kernels.work_size` numbers for a field, aligned.
     loads
         Empty, or those from the first step on.
     ends
@@ -107,14 +106,16 @@ def drive(
 
     The others are those of `march_kernels.advance`.
     """
-    size = levels.shape[1]
-    scratch = (work[:size], work[size : 2 * size])
-    buffers = divide(work[2 * size :], together * stages, strides, order)
+    inner, buffers = (
+        work[: levels.shape[1]],
+        divide(work[levels.shape[1] :], together * stages, strides, order),
+    )
     done = 0
     for number in range(ends.size + 1):
         end = ends[number] if number < ends.size else steps
         advance(
-            table, levels, newest + done, scratch, buffers, scalars, step2, drag, loads, done, end - done,
+            table, levels, newest + done, inner, buffers, scalars, step2, drag, forces, edges, loads, done,
+            end - done,
             stages, together, strides, order,
         )  # fmt: skip
         done = end
