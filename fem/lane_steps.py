@@ -94,13 +94,18 @@ class LaneSteps:
         inverse_mass = np.zeros(operator.mass.size)
         inverse_mass[operator.places] = 1.0 / operator.mass[operator.places]
         inverse_mass[operator.places[drive.prescribed.nodes]] = 0.0
-        tables = weights.ease, weights.behind, weights.push * inverse_mass, weights.pull
-        self._drag = (Drag(*(table.astype(operator.dtype) for table in tables)),)
-        self._forces = aligned_zeros((2, operator.mass.size), operator.dtype)
-        self._forces[1] = operator.apply(last)
+        layout, tables = (
+            operator.layout,
+            (weights.ease, weights.behind, weights.push * inverse_mass, weights.pull),
+        )
+        packed = aligned_zeros((4, layout.by_lines(inverse_mass).size), operator.dtype)
+        packed[...] = layout.by_lines(np.stack(tables))
+        self._drag = (Drag(*packed),)
+        self._forces = aligned_zeros((2, packed.shape[1]), operator.dtype)
+        self._forces[1] = layout.by_lines(operator.apply(last))
         differs = np.zeros(operator.mass.size, dtype=bool)
         differs[operator.places] = drive.differs
-        p, lanes = operator.layout.order, operator.layout.strides.lanes
+        p, lanes = layout.order, layout.strides.lanes
         self._edges = () if differs[: p * p * lanes].reshape(p, p, lanes)[1:, 1:].any() else (0,)
 
     def _packed_loads(self) -> tuple[Loads, NDArray[np.int64]]:

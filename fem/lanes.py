@@ -99,6 +99,16 @@ class LaneLayout:
         """Grid values (..., nx, ny) of a state (..., size)."""
         return state[..., self.places]
 
+    def by_lines(self, states: NDArray[Any]) -> NDArray[Any]:
+        """Values of states (..., size) in the order in which lines along y read them, shape (..., n).
+
+        For each `GRAIN` of lanes the classes [a, b].
+        """
+        p, strides = self.order, self.strides
+        classes = states[..., : p * p * strides.lanes].reshape(*states.shape[:-1], p * p, -1, GRAIN)
+        kept = classes[..., : rounded(strides.used) // GRAIN, :]
+        return np.moveaxis(kept, -3, -2).reshape(*states.shape[:-1], -1)
+
     def pack_weights(
         self, along_x: NDArray[Any], along_y: NDArray[Any], inverse_mass: NDArray[Any], dtype: DTypeLike
     ) -> NDArray[Any]:

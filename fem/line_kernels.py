@@ -46,8 +46,8 @@ def _line_along_x(  # type: ignore[no-untyped-def]
 
 @instructions
 def _line_along_y(  # type: ignore[no-untyped-def]
-    _typing: Any, weights, y, fields, total, carry, beside, factors, g, node, place, end, slot, lanes, apart,
-    first, edges, order,
+    _typing: Any, weights, y, fields, total, carry, beside, factors, g, row, node, place, end, slot, lanes,
+    apart, first, edges, order,
 ):  # fmt: skip
     """Add the product of one register of lines along y to `total` and do with it what `fields` ask for.
 
@@ -55,8 +55,8 @@ def _line_along_y(  # type: ignore[no-untyped-def]
     `edges` is one too, empty unless damping differs at the first node of an element's line only.
     """
     signature = types.void(
-        weights, y, fields, total, carry, beside, factors, g, node, place, end, slot, lanes, apart, first,
-        edges, order,
+        weights, y, fields, total, carry, beside, factors, g, row, node, place, end, slot, lanes, apart,
+        first, edges, order,
     )  # fmt: skip
     p, takes_carry, edges_only = len(order), len(first) > 0, len(edges) > 0
 
@@ -64,7 +64,7 @@ def _line_along_y(  # type: ignore[no-untyped-def]
         line = Line(context, builder, signature, values, p)
         weights, y, total, carry, beside = (line.array(k) for k in (0, 1, 3, 4, 5))
         fields, factors = line.arrays(2), line.scalars(6)
-        g, node, place, end, slot, lanes, apart = values[7:14]
+        g, row, node, place, end, slot, lanes, apart = values[7:15]
         memory = line.memory
         places = [line.at(node, lanes, k) for k in range(p)] + [line.at(node, 1, 1)]
         product = line.product(weights, g, y, places)
@@ -77,7 +77,7 @@ def _line_along_y(  # type: ignore[no-untyped-def]
             if takes_carry:
                 force = force + memory.load(carry, line.at(end, apart, k))
             inverse_mass = memory.load(weights, line.at(g, GRAIN, p + 1 + k))
-            nodes.append(Node(memory, places[k], force, inverse_mass))
+            nodes.append(Node(memory, places[k], line.at(row, GRAIN, k), force, inverse_mass))
         finish(nodes, fields, factors, edges_only=edges_only)
         return context.get_dummy_value()
 
@@ -144,16 +144,17 @@ def block_update(
     for lane in range(0, used, width):
         grain, within = lane // GRAIN, lane % GRAIN
         g, place = along_y + grain * p * line_y + within, grain * p * p * GRAIN + within
+        row = first * p * p + place
         _line_along_y(
-            weights, y, fields, total, carry, beside, factors, g, first + lane, place, end + lane, slot,
-            lanes, apart, (0,), (), order,
+            weights, y, fields, total, carry, beside, factors, g, row, first + lane, place, end + lane,
+            slot, lanes, apart, (0,), (), order,
         )  # fmt: skip
         if lane < inner:
             for k in range(1, p):
                 _line_along_y(
                     weights, y, fields, total, carry, beside, factors, g + k * line_y,
-                    first + k * p * lanes + lane, place + k * p * GRAIN, end + lane, slot + k * width, lanes,
-                    apart, (), edges, order,
+                    row + k * p * GRAIN, first + k * p * lanes + lane, place + k * p * GRAIN, end + lane,
+                    slot + k * width, lanes, apart, (), edges, order,
                 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ STEPS_TOGETHER = 12
 
 
 class Drag(NamedTuple):
-    """Damping that varies, at the places of a state, each of shape (size,); see `lane_steps`.
+    """Damping that varies, see `lane_steps`, by lines (`lanes.LaneLayout.by_lines`).
 
     Attributes
     ----------
@@ -224,8 +224,8 @@ def advance(
     drag
         Empty, or the one `Drag` of damping that varies.
     forces
-        f at the present time and the one before, shape (2, size); that of time number n lies at n modulo 2.
-        They are read and set with drag.
+        f at the present time and the one before, by lines; that of time number n lies at n modulo 2. They are
+        read and set with drag.
     edges
         See `line_kernels.block_update`.
     loads, since

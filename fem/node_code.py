@@ -17,10 +17,19 @@ from slimwave.fem.lane_code import Lanes, Memory
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a line: its index in a field, the force K y there, its inverse mass."""
+    """A node of a line.
+
+    Attributes
+    ----------
+    index, slot
+        Where it lies in a field, and in a table that is ordered by lines (`lanes.LaneLayout.by_lines`).
+    force, inverse_mass
+        K y and 1/M there.
+    """
 
     memory: Memory
     index: ir.Value
+    slot: ir.Value
     force: Lanes
     inverse_mass: Lanes
 
@@ -32,6 +41,10 @@ class Node:
         """Set the value of a field."""
         self.memory.store(value, field, self.index)
 
+    def look_up(self, table: ir.Value) -> Lanes:
+        """Value of a table."""
+        return self.memory.load(table, self.slot)
+
 
 def finish(nodes: list[Node], fields: list[ir.Value], factors: list[Lanes], *, edges_only: bool) -> None:
     """Write the end of a line.
@@ -42,6 +55,7 @@ def finish(nodes: list[Node], fields: list[ir.Value], factors: list[Lanes], *, e
         (x, old, out) and (a, b, s) for out ← a·x + b·old − s·L y;
         (u, u⁻, y, f, E) and (1, Δt²/2, Δt²/12) for y and f;
         (u, u⁻, u⁺, f, f⁻, B, S, T) and (a, b, s) for u⁺, where the numbers hold for D = D0.
+        f, E, B, S and T are ordered by lines.
     edges_only
         Whether D = D0 but at the first node of the line.
     """
@@ -61,9 +75,9 @@ def _combine(node: Node, fields: list[ir.Value], factors: list[Lanes]) -> None:
 def _combine_damped(node: Node, fields: list[ir.Value], _factors: list[Lanes]) -> None:
     u, old, out, force, last_force, behind, push, pull = fields
     now = node.load(u)
-    kept = now + node.load(behind) * (now - node.load(old)) - node.load(push) * node.force
-    known = node.load(force) * 5.0 + node.load(last_force)
-    node.store(kept + node.load(pull) * known, out)
+    kept = now + node.look_up(behind) * (now - node.load(old)) - node.look_up(push) * node.force
+    known = node.look_up(force) * 5.0 + node.look_up(last_force)
+    node.store(kept + node.look_up(pull) * known, out)
 
 
 def _predict(node: Node, fields: list[ir.Value], factors: list[Lanes]) -> None:
@@ -75,9 +89,9 @@ def _predict_damped(node: Node, fields: list[ir.Value], factors: list[Lanes]) ->
     u, old, y, known, ease = fields
     _, half, twelfth = factors
     now, force = node.load(u), node.force * node.inverse_mass
-    node.store(force, known)
+    node.memory.store(force, known, node.slot)
     change = now - node.load(old) - half * force
-    node.store(now - twelfth * force - node.load(ease) * change, y)
+    node.store(now - twelfth * force - node.look_up(ease) * change, y)
 
 
 _ENDINGS = {3: (_combine, _combine), 5: (_predict, _predict_damped), 8: (_combine, _combine_damped)}
