@@ -150,8 +150,9 @@ def train_and_judge(name: str, seed: int, output: Path, quick: bool) -> Judged:
     """Train one model, or take up a finished training, and judge it."""
     config = train_config(name, seed, output, quick)
     record = config.output / "run.json"
-    if record.is_file() and json.loads(record.read_text())["status"] == "done":
-        cpu_seconds = json.loads(record.read_text())["cpu_seconds"]
+    run = json.loads(record.read_text()) if record.is_file() else {"status": "missing"}
+    if run["status"] == "done":
+        cpu_seconds = run["summary"]["cpu_seconds"]
     else:
         cpu_seconds = train(config, progress=sys.stderr.isatty()).cpu_seconds
     return judge(config, name, cpu_seconds)
