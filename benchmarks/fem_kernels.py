@@ -1,4 +1,4 @@
-"""Speed of the wave solver's inner loops: one wave, batches, many media, large meshes, set-up.
+"""Speed of the wave solver's inner loops: one wave, driven waves, batches, many media, large meshes, set-up.
 
 One run measures everything on one thread: the actions of a group take turns, and each figure is the median
 CPU time of the process. Figures are nanoseconds per degree of freedom and product with L = M⁻¹K (Lax–Wendroff
@@ -18,7 +18,8 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,12 @@ from shared.targets import Action, Target, interleaved
 from shared.waves import random_media, sampled_space
 
 from slimwave.fem.batches import WaveBatch
+from slimwave.fem.boundaries import Boundaries
+from slimwave.fem.forcing import PointSource, Source
 from slimwave.fem.materials import Material, squared_speed
 from slimwave.fem.meshes import rectangle
 from slimwave.fem.operators import SparseOperator, WaveOperator, build_operator
+from slimwave.fem.signals import Ricker
 from slimwave.fem.solver import WaveSolver
 from slimwave.fem.sources import GaussianPulses
 from slimwave.fem.space import GLLSpace
@@ -114,6 +118,54 @@ def batches(elements: int, repeats: int, count: int = 32) -> tuple[dict[str, flo
         Target(f"{size}, one medium: share of the matrix product's rate", share, 0.4, "", False),
         Target(f"{size}, a medium each: times the cost of one medium", ratio, 2.0, ""),
     ]
+
+
+def driven(elements: int, repeats: int) -> tuple[dict[str, float], list[Target]]:
+    """A step of damped, absorbed and driven waves against one of a free wave."""
+    space = GLLSpace(rectangle(elements=(elements, elements)), 4)
+    source = [PointSource((0.31, 0.42), Ricker(4.0))]
+    kinds: dict[str, tuple[Material, Boundaries, Sequence[Source]]] = {
+        "source": (0.0, "neumann", source),
+        "uniform damping, source": (1.0, "neumann", source),
+        "absorbing sides, source": (0.0, "absorbing", source),
+        "damping that varies, source": (lambda x, y: 1.0 + x * y, "neumann", source),
+    }
+    free = WaveSolver(space, wave_speed=random_media(1)[0], boundaries="neumann")
+    u, step = PULSE(*space.points), 0.8 * free.stable_time_step()
+    steps = 600_000 // len(u) * 2
+    actions = {"free": stepping(free.operator("float32"), u, step, steps)}
+    for name, (damping, walls, sources) in kinds.items():
+        solver = WaveSolver(space, wave_speed=random_media(1)[0], damping=damping, boundaries=walls)
+        stepper = solver.driven_stepper(PULSE, 0.0, step, dtype="float32", sources=sources)
+        actions[name] = partial(stepper.advance, steps)
+    found = interleaved(actions, repeats)
+    ratios = {name: found[name] / found["free"] for name in kinds}
+    size = f"{elements} x {elements}"
+    return {"free us": 1e6 * found["free"] / steps} | ratios, [
+        Target(f"{name}, {size}: times a free step", ratios[name], 1.3) for name in kinds
+    ]
+
+
+def driven_batch(count: int, repeats: int) -> tuple[dict[str, float], list[Target]]:
+    """Damped, absorbed, driven waves with 50 snapshots of u to T = 1, set-up included: a batch, and alone."""
+    times, grid, space = np.linspace(0.02, 1.0, 50), (64, 64), sampled_space(16, (64, 64))
+    dampings = [lambda x, y, k=k: 0.1 * k * (1.0 + x * y) for k in range(count)]
+    sources = [[PointSource((0.2 + 0.6 * k / count, 0.4), Ricker(4.0))] for k in range(count)]
+    options = {"times": times, "grid": grid, "dtype": "float32", "record": ("u",)}
+
+    def together() -> None:
+        batch = WaveBatch(space, random_media(count), dampings=dampings, boundaries="absorbing")
+        batch.run(PULSE, sources=sources, **options)
+
+    def alone() -> None:
+        for speed, damping, own in zip(random_media(count), dampings, sources, strict=True):
+            solver = WaveSolver(space, wave_speed=speed, damping=damping, boundaries="absorbing")
+            solver.run(PULSE, sources=own, **options)
+
+    found = interleaved({"batch": together, "alone": alone}, repeats)
+    figures = {f"{name} ms per wave": 1e3 * seconds / count for name, seconds in found.items()}
+    ratio = found["batch"] / found["alone"]
+    return figures, [Target(f"{count} driven waves in a batch: of the time one at a time", ratio, 1.0)]
 
 
 def entries_per_row(elements: int) -> float:
@@ -210,6 +262,8 @@ def main() -> None:
     groups: dict[str, Callable[[], tuple[dict[str, float], list[Target]]]] = {
         "one wave, 8 x 8 elements": lambda: one_wave(8, 7 if quick else 25),
         "one wave, 12 x 12 elements": lambda: one_wave(12, 7 if quick else 25),
+        "driven waves": lambda: driven(16, 7 if quick else 25),
+        "driven batch": lambda: driven_batch(8 if quick else 32, 3 if quick else 9),
         "batches": lambda: batches(16, 5 if quick else 15),
         "growth": lambda: growth(160 if quick else 250, 3 if quick else 9),
         "dataset": lambda: dataset(20 if quick else 100, 3 if quick else 5),

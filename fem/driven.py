@@ -61,7 +61,7 @@ class DrivenStepper:
     time_step
         Δt.
     horizon
-        Number of the last time step that will be taken.
+        Number of the last time step that will be taken: until then loads are evaluated many steps at once.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from slimwave.fem.forcing import Forcing, PrescribedValues
 from slimwave.fem.gll import Array
 from slimwave.fem.pml import MatchedLayer
 
-CHUNK = 256
+CHUNK = 512
 """Number of times for which loads and prescribed values are evaluated at once."""
 
 

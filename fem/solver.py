@@ -23,7 +23,7 @@ from slimwave import __version__
 from slimwave.fem.boundaries import Boundaries
 from slimwave.fem.checkpointing import Checkpoint, Keeper, fingerprint
 from slimwave.fem.conditions import absorption, boundary_terms, total_drag
-from slimwave.fem.driven import STEEPEST_LAYER
+from slimwave.fem.driven import STEEPEST_LAYER, DrivenStepper
 from slimwave.fem.drives import Drive
 from slimwave.fem.fields import Field
 from slimwave.fem.forcing import Forcing, Source
@@ -147,10 +147,25 @@ class WaveSolver:
     ) -> Stepper:
         """Time stepping by hand of a wave without damping, absorption and sources, with one fixed step."""
         if self._undriven.acts:
-            raise ValueError("stepper: this wave is damped or driven; use run")
+            raise ValueError("stepper: this wave is damped or driven; use driven_stepper")
         operator = self.operator(dtype)
         u, v = operator.state(self.nodal(u0, "u0")), operator.state(self.nodal(v0, "v0"))
         return Stepper(operator, find_scheme(scheme), u, v, self._legal_step(time_step, find_scheme(scheme)))
+
+    def driven_stepper(
+        self,
+        u0: Field,
+        v0: Field,
+        time_step: float,
+        scheme: str = "lax-wendroff",
+        dtype: str = "float64",
+        *,
+        sources: Sequence[Source] = (),
+    ) -> DrivenStepper:
+        """Time stepping by hand of any wave, with one fixed step; `run` also reads velocities."""
+        rule, operator, drive = find_scheme(scheme), self.operator(dtype), self._drive(sources)
+        start = self._initial_fields(operator, drive, u0, v0)
+        return DrivenStepper(operator, rule, drive, *start, self._legal_step(time_step, rule), horizon=0)
 
     def run(
         self,

@@ -126,3 +126,25 @@ def test_a_driven_run_is_continued_bit_by_bit(tmp_path, damping):
         solver.run(1.0, progress=stop, checkpoint=path, **options)
     continued = solver.run(1.0, checkpoint=path, **options)
     assert np.array_equal(whole.u, continued.u) and np.array_equal(whole.v, continued.v)
+
+
+@pytest.mark.parametrize(
+    "walls", ["absorbing", {"left": "pml", "right": "dirichlet", "bottom": "pml", "top": "neumann"}]
+)
+def test_stepping_by_hand_takes_the_steps_of_a_run(walls):
+    """Three and nineteen steps, and no signal is asked for times that are not needed."""
+    solver = WaveSolver(rectangle(elements=(8, 8)), damping=1.0, boundaries=walls)
+    step, asked = 0.5 * solver.stable_time_step(), []
+
+    def signal(t):
+        asked.append(t)
+        return np.cos(t)
+
+    sources = [PointSource((0.5, 0.4), signal)]
+    stepper = solver.driven_stepper(1.0, 0.0, step, sources=sources)
+    stepper.advance(3)
+    stepper.advance(19)
+    assert stepper.count == 22 and max(asked) == pytest.approx(22 * step)
+    run = solver.run(1.0, times=[22 * step], nodes=True, sources=sources, time_step=1.0001 * step)
+    assert run.n_steps == 22
+    assert np.abs(solver.operator().nodal(stepper.u) - run.nodes.u[0]).max() < 1e-13
