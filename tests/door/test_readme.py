@@ -44,7 +44,7 @@ def test_the_tour_runs_as_shown(folder, monkeypatch, capsys):
         printed += captured.out
     shown = "".join(blocks("text"))
     for text in (
-        "72 trajectories in 12 shards, 52.4 MB, in runs/data",
+        "72 trajectories in 12 shards, 52.5 MB, in runs/data",
         "runs/data: 72 trajectories in 12 shards, nothing wrong",
         "runs/full: 14864 parameters, validation rollout error",
         "runs/one_way: 3088 parameters, validation rollout error",
