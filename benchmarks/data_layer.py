@@ -192,9 +192,10 @@ class Pace(NamedTuple):
     shares: Shares
 
 
-def pace_of(folder: Path, size: Size, workers: int) -> Pace:
+def pace_of(folder: Path, size: Size, shard: int, workers: int) -> Pace:
     """Generate, and take the pace from the times of the files: what starts the processes is left out."""
-    config = replace(config_of(size, folder, size.paced), workers=workers)
+    config = config_of(size, folder, size.paced)
+    config = replace(config, workers=workers, trajectories_per_shard=shard)
     offset = time.time() - time.perf_counter()
     with Watch(children=workers > 1) as watch:
         generate(config)
@@ -207,19 +208,20 @@ def pace_of(folder: Path, size: Size, workers: int) -> Pace:
     return Pace(rate, 1e3 * solver, shares)
 
 
-def two_processes(folder: Path, size: Size) -> Iterator[Row]:
+def two_processes(folder: Path, size: Size, shard: int) -> Iterator[Row]:
     """Compare the pace of two processes with that of one, where there were cores for them."""
-    one, two = (pace_of(folder / f"pace{workers}", size, workers) for workers in (1, 2))
-    for name, pace in (("1 process", one), ("2 processes", two)):
+    one, two = (pace_of(folder / f"pace{shard}_{workers}", size, shard, workers) for workers in (1, 2))
+    per_shard = f"shards of {shard}"
+    for name, pace in ((f"{per_shard}: 1 process", one), (f"{per_shard}: 2 processes", two)):
         yield Row(name, pace.rate, "trajectories/s")
         yield Row(f"  {name}: waiting for a core", 100 * pace.shares.waiting, "% of the time")
         yield Row(f"  {name}: asleep, on disk or idle", 100 * pace.shares.asleep, "% of the time")
-    yield Row("2 processes / 1 process, solver's CPU per trajectory", two.solver / one.solver, "x")
+    yield Row(f"{per_shard}: 2 processes / 1, solver's CPU per trajectory", two.solver / one.solver, "x")
     ratio = two.rate / one.rate
     if max(one.shares.waiting, two.shares.waiting) > BUSY:
-        yield Row("2 processes / 1 process; cores busy, not judged", ratio, "x")
+        yield Row(f"{per_shard}: 2 processes / 1; cores busy, not judged", ratio, "x")
     else:
-        yield Row("2 processes / 1 process", ratio, "x", 1.8, at_most=False)
+        yield Row(f"{per_shard}: 2 processes / 1", ratio, "x", 1.8, at_most=False)
 
 
 FRESH = """
@@ -274,7 +276,8 @@ def measure(size: Size, folder: Path) -> list[Row]:
     rows = list(generating(folder, size))
     rows += loading(folder / "one", size)
     rows.append(waiting(folder / "one", size))
-    rows += two_processes(folder, size)
+    for shard in size.shards:
+        rows += two_processes(folder, size, shard)
     rows += fresh_process(folder, size)
     rows.append(Row("load of the machine", os.getloadavg()[0], f"of {os.cpu_count()} cores"))
     return rows

@@ -18,6 +18,8 @@ class Size:
         Grid and mesh, along both axes.
     trajectories, paced
         Of the training split: where processor time and memory are measured, and where the pace is.
+    shards
+        Trajectories per shard with which the pace is measured.
     samples, repeats
         Windows read in one pass, and passes.
     steps
@@ -29,6 +31,7 @@ class Size:
     elements: int
     trajectories: int
     paced: int
+    shards: tuple[int, ...]
     samples: int
     repeats: int
     steps: int
@@ -37,8 +40,8 @@ class Size:
 SIZES = {
     size.name: size
     for size in (
-        Size("full", 64, 24, trajectories=48, paced=192, samples=200, repeats=5, steps=60),
-        Size("quick", 32, 10, trajectories=18, paced=60, samples=30, repeats=2, steps=15),
+        Size("full", 64, 24, trajectories=48, paced=576, shards=(6, 24), samples=200, repeats=5, steps=60),
+        Size("quick", 32, 10, trajectories=18, paced=60, shards=(6,), samples=30, repeats=2, steps=15),
     )
 }
 
