@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from slimwave.compression.axis_filters import as_convolutions
@@ -26,6 +26,8 @@ def count_macs(model: nn.Module, *example_inputs: Any) -> int:
     shapes that really occur; biases and activations are not counted.  A batch of B costs B times as much.
     """
     counter = FlopCounterMode(display=False)
+    # The counter hooks itself to inputs that require gradients, and trips over views of them.
+    inputs = [x.detach() if isinstance(x, Tensor) else x for x in example_inputs]
     with torch.no_grad(), as_convolutions(), counter:
-        model(*example_inputs)
+        model(*inputs)
     return int(counter.get_total_flops()) // 2
