@@ -8,18 +8,38 @@ that their split can draw, and with its dampings and sides (:func:`slimwave.fem.
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slimwave.data.scenarios import GenerateConfig, Scenario, Split
 from slimwave.data.schema import Trajectory
 from slimwave.data.source_terms import source_scalars
+from slimwave.fem.batch_solution import BatchSolution
 from slimwave.fem.batches import WaveBatch
 from slimwave.fem.fields import values_on_axes
 from slimwave.fem.meshes import rectangle
+from slimwave.fem.recording import QUANTITIES, Quantity
 from slimwave.fem.solver import Solution
 from slimwave.fem.space import GLLSpace
 from slimwave.fem.spectra import stable_time_step
+
+
+class Fields(NamedTuple):
+    """u and v of one solution.
+
+    Attributes
+    ----------
+    u, v: (snapshots, nx, ny)
+    setup_seconds, solve_seconds
+        Process time of assembling the operators, and of marching and sampling.
+    """
+
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+    setup_seconds: float
+    solve_seconds: float
 
 
 def solve_scenario(
@@ -61,6 +81,46 @@ def solve_scenarios(
     ValueError
         If the scenarios are of several splits, which may differ in their time steps, or of none.
     """
+    solved = _solve(scenarios, config, range(snapshots), elements=elements, order=order)
+    seconds = solved.setup_seconds / len(scenarios), solved.solve_seconds / len(scenarios)
+    return [
+        _trajectory(scenario, solved.waves[k], config, seconds) for k, scenario in enumerate(scenarios)
+    ]
+
+
+def solve_fields(
+    scenario: Scenario, config: GenerateConfig, at: Sequence[int], *, elements: tuple[int, int]
+) -> Fields:
+    """Solve one scenario for u and v alone, at some snapshots: what a forecast is asked for, and no more.
+
+    Parameters
+    ----------
+    at
+        Snapshots k, increasing; their times are k · ``config.time.step``.
+    elements
+        Elements along x and y, in place of ``config.solver.elements``.
+    """
+    solved = _solve([scenario], config, at, elements=elements, record=("u", "v"))
+    u, v = (field.astype(np.float32, copy=False) for field in (solved.waves[0].u, solved.waves[0].v))
+    return Fields(u, v, solved.setup_seconds, solved.solve_seconds)
+
+
+class _Solved(NamedTuple):
+    waves: BatchSolution
+    setup_seconds: float
+    solve_seconds: float
+
+
+def _solve(
+    scenarios: Sequence[Scenario],
+    config: GenerateConfig,
+    at: Sequence[int],
+    *,
+    elements: tuple[int, int] | None = None,
+    order: int | None = None,
+    record: Sequence[Quantity] = QUANTITIES,
+) -> _Solved:
+    """Solve scenarios of one split as a batch; record at some snapshots."""
     splits = {scenario.split for scenario in scenarios}
     if len(splits) != 1:
         raise ValueError(f"scenarios: expected some of one split, got splits {sorted(splits)}")
@@ -75,17 +135,16 @@ def solve_scenarios(
     )
     batch.operator(solver.dtype)
     set_up = time.process_time()
-    solution = batch.run(
+    waves = batch.run(
         [scenario.u0 for scenario in scenarios],
         sources=[[source.for_solver() for source in scenario.sources] for scenario in scenarios],
-        times=config.time.step * np.arange(snapshots, dtype=np.float64),
+        times=config.time.step * np.array(at, dtype=np.float64),
         grid=(domain.nx, domain.ny),
+        record=record,
         time_step=_time_step(space, config, splits.pop()),
         dtype=solver.dtype,
     )
-    share = 1.0 / len(scenarios)
-    seconds = share * (set_up - started), share * (time.process_time() - set_up)
-    return [_trajectory(scenario, solution[k], config, seconds) for k, scenario in enumerate(scenarios)]
+    return _Solved(waves, set_up - started, time.process_time() - set_up)
 
 
 def _time_step(space: GLLSpace, config: GenerateConfig, split: Split) -> float:

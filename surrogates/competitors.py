@@ -20,7 +20,7 @@ from slimwave.compression.counting import count_macs, count_nonzeros, count_para
 from slimwave.compression.sparse_inference import NoConvolutionError
 from slimwave.data.reading import ShardedInfo
 from slimwave.data.scenarios import Split, draw_scenario
-from slimwave.data.solving import solve_scenario
+from slimwave.data.solving import solve_fields
 from slimwave.data.windows import DatasetInfo, Trajectories
 from slimwave.surrogates.checkpoints import WEIGHTS
 from slimwave.surrogates.counting import count_nonzero_macs, count_parameters_by_use
@@ -264,17 +264,18 @@ class CoarseSolver(Competitor):
         self.step_seconds: list[float] = []
 
     def forecast(self, split: Split, data: Trajectories, judged: range) -> Tensor:
-        """Solve the same scenarios from their beginning, and keep the solver's own process times."""
-        trajectories, snapshots = data.u.shape[:2]
-        solved = [self._solve(split, index, snapshots)[list(judged)] for index in range(trajectories)]
-        return torch.stack(solved)
+        """Solve the same scenarios from their beginning, and keep the solver's own process times.
 
-    def _solve(self, split: Split, index: int, snapshots: int) -> Tensor:
+        The solver writes what the models write: u and v, at the snapshots that are judged.
+        """
+        return torch.stack([self._solve(split, index, judged) for index in range(len(data.u))])
+
+    def _solve(self, split: Split, index: int, judged: range) -> Tensor:
         config = self.info.config
         scenario = draw_scenario(config, split, index)
-        solved = solve_scenario(scenario, config, snapshots=snapshots, elements=self.elements)
-        self.setup_seconds.append(solved.setup_cpu_seconds)
-        self.step_seconds.append(solved.solve_cpu_seconds / (snapshots - 1))
+        solved = solve_fields(scenario, config, judged, elements=self.elements)
+        self.setup_seconds.append(solved.setup_seconds)
+        self.step_seconds.append(solved.solve_seconds / judged[-1])
         return torch.stack([torch.from_numpy(solved.u), torch.from_numpy(solved.v)], dim=1)
 
     def row(self, timed: dict[str, Latency], snapshots: int) -> Row:
