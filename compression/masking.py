@@ -39,6 +39,11 @@ class MaskedModel:
         """Look the masked parameters up anew: moving or reloading a model may replace them."""
         return {name: self.model.get_parameter(name) for name in self._masks}
 
+    def hide_zeros(self) -> None:
+        """Count as pruned every weight that is zero now, as in a model that was pruned before."""
+        for name, weight in self.weights().items():
+            self._masks[name] = self.masks[name] & (weight.detach() != 0)
+
     @torch.no_grad()
     def apply(self) -> None:
         """Set every pruned weight of the model to zero."""

@@ -1,5 +1,7 @@
 """What every dataset says of itself, whoever wrote it; `slimwave.data.datasets.dataset_info` reads it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,3 +75,13 @@ class DatasetInfo(Protocol):
     @property
     def absorbing(self) -> bool:
         """Whether a side of any trajectory may absorb."""
+
+
+def info_fingerprint(info: DatasetInfo) -> str:
+    """Return a SHA-256 of what a dataset says of itself: its sizes, its steps and its statistics.
+
+    Another dataset has another one, wherever the folders lie; not every change of a field is seen.
+    """
+    sizes = {str(name): [size.trajectories, size.snapshots] for name, size in info.splits.items()}
+    told = [sizes, info.grid, info.spacing, info.macro_step, info.max_speed, info.stats]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

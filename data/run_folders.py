@@ -66,6 +66,7 @@ class RunFolder:
         config: Any,
         existing: Existing = "resume",
         may_differ: Collection[str] = (),
+        inputs: Mapping[str, str] | None = None,
     ) -> "RunFolder":
         """Create the folder, or take up the run it holds, before any work is done.
 
@@ -83,14 +84,17 @@ class RunFolder:
         may_differ
             Dotted names of settings that a resumed run may change; ``output``, which names this very folder,
             always may.
+        inputs
+            Fingerprints of what the run reads, by the setting that names it. They are kept in ``run.json``,
+            and a run is only resumed with the same: a folder may move, but not change.
 
         Raises
         ------
         OSError
             If the folder cannot be created or written.
         RunFolderError
-            If it holds foreign files, a run of another command, a run of other settings (``resume``), or any
-            run (``refuse``).
+            If it holds foreign files, a run of another command, a run of other settings or inputs
+            (``resume``), or any run (``refuse``).
         """
         path = Path(path)
         require_writable(path)
@@ -105,8 +109,9 @@ class RunFolder:
         resumed = earlier and existing == "resume"
         if resumed:
             _require_same(path, plain, may_differ)
+            _require_same_inputs(path, inputs or {})
         folder = cls(path, resumed)
-        folder._start(command, plain)
+        folder._start(command, plain, inputs or {})
         return folder
 
     @classmethod
@@ -166,7 +171,7 @@ class RunFolder:
             {**self.run, "status": "done", "finished": _now(), "summary": _to_json(to_plain(summary))}
         )
 
-    def _start(self, command: str, config: Mapping[str, Any]) -> None:
+    def _start(self, command: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
         _drop_torn_line(self.path / LOG)
         write_text(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
         self._write_run(
@@ -174,6 +179,7 @@ class RunFolder:
                 "command": command,
                 "status": "running",
                 "seed": config.get("seed"),
+                "inputs": dict(inputs),
                 "started": _now(),
                 "python": platform.python_version(),
                 "platform": platform.platform(),
@@ -268,6 +274,17 @@ def _require_same(path: Path, config: Mapping[str, Any], may_differ: Collection[
         )
         raise RunFolderError(
             f"{path} holds a run of other settings ({listed}); choose another --output, or --overwrite"
+        )
+
+
+def _require_same_inputs(path: Path, inputs: Mapping[str, str]) -> None:
+    """Refuse to go on with another model or dataset than the run began with; older runs kept none."""
+    earlier = _read_json(path / RUN).get("inputs", {})
+    changed = [name for name, found in inputs.items() if earlier.get(name, found) != found]
+    if changed:
+        raise RunFolderError(
+            f"{path} holds a run that read another --{changed[0]}; give that one, choose another --output, "
+            "or --overwrite"
         )
 
 

@@ -83,9 +83,7 @@ def solve_scenarios(
     """
     solved = _solve(scenarios, config, range(snapshots), elements=elements, order=order)
     seconds = solved.setup_seconds / len(scenarios), solved.solve_seconds / len(scenarios)
-    return [
-        _trajectory(scenario, solved.waves[k], config, seconds) for k, scenario in enumerate(scenarios)
-    ]
+    return [_trajectory(scenario, solved.waves[k], config, seconds) for k, scenario in enumerate(scenarios)]
 
 
 def solve_fields(

@@ -14,6 +14,7 @@ Files are written durably and read with suspicion: names, shapes and types are c
 before a weight is used, and a difference is told by name.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -73,6 +74,11 @@ def load_model(folder: Path | str) -> Surrogate:
     model = _build(build_network, config, task, folder)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of a model's weights: two folders hold the same model where it is the same."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def load_weights(model: Surrogate, path: Path) -> None:

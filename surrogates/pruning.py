@@ -29,10 +29,12 @@ from slimwave.compression.stopping import (
     StopRule,
     stop_reason,
 )
+from slimwave.data.info import info_fingerprint
 from slimwave.data.run_folders import RunFolder
 from slimwave.data.windows import dataset_info
 from slimwave.surrogates.batches import training_windows
 from slimwave.surrogates.checkpoints import (
+    fingerprint,
     load_model,
     load_tensors,
     require_same_tensors,
@@ -91,7 +93,8 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     FileNotFoundError
         If the model's folder holds no model, or no weights to rewind to.
     ValueError
-        If the dataset is not one the model was made for, or there is nothing to prune in the scope.
+        If the dataset is not one the model was made for, there is nothing to prune in the scope, or the
+        folder holds the pruning of another model.
     OSError
         If the output folder cannot be written.
     TrainingDivergedError
@@ -109,6 +112,7 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
         config=config,
         existing="overwrite" if config.overwrite else "resume",
         may_differ=(*MAY_DIFFER, "model"),
+        inputs={"model": fingerprint(config.model), "data": info_fingerprint(info)},
     )
     (folder.path / ROUNDS).mkdir(exist_ok=True)
     with cpu_threads(config.threads):
@@ -131,8 +135,9 @@ def _rewind_weights(config: PruneConfig, model: Surrogate) -> dict[str, Tensor] 
 
 
 def _pruner(config: PruneConfig, model: Surrogate) -> SAPPruner:
+    """Return a pruner with nothing hidden, or where the model was pruned before, all that is gone already."""
     sap = config.sap
-    return SAPPruner(
+    pruner = SAPPruner(
         model,
         p=sap.p,
         q=sap.q,
@@ -145,6 +150,9 @@ def _pruner(config: PruneConfig, model: Surrogate) -> SAPPruner:
         schedule=config.schedule,
         rate=config.rate,
     )
+    if (config.model / SPARSE).is_file():
+        pruner.hide_zeros()
+    return pruner
 
 
 def _stop_rules(config: PruneConfig) -> list[StopRule]:

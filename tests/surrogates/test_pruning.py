@@ -15,9 +15,11 @@ from slimwave.compression.materialise import live_terms
 from slimwave.compression.one_way import OneWayConv
 from slimwave.compression.roles import prunable_parameters
 from slimwave.compression.sparse_file import load_sparse
-from slimwave.data.run_folders import RunFolder
+from slimwave.data.generation import generate
+from slimwave.data.run_folders import RunFolder, RunFolderError
+from slimwave.data.scenarios import GenerateConfig
 from slimwave.surrogates.batches import training_windows
-from slimwave.surrogates.checkpoints import CheckpointError, load_model, load_tensors
+from slimwave.surrogates.checkpoints import CheckpointError, load_model, load_tensors, save_model
 from slimwave.surrogates.fitting import Fitter, TrainingDivergedError
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.pruning import PruneResult, prune
@@ -257,6 +259,48 @@ def test_a_finished_pruning_is_not_done_again(
     first = prune(pruning(tmp_path / "run"))
     monkeypatch.setattr(Fitter, "step", lambda *_: pytest.fail("trained again"))
     assert dataclasses.asdict(prune(pruning(tmp_path / "run"))) == dataclasses.asdict(first)
+
+
+def test_a_pruning_goes_on_with_its_own_model_and_dataset_only(
+    pruning: Settings,
+    dataset: Path,
+    dataset_settings: Callable[..., GenerateConfig],
+    trained: TrainResult,
+    tmp_path: Path,
+) -> None:
+    """Another model in the same folder would be told the first one's rounds."""
+    output = tmp_path / "pruned"
+    prune(pruning(output, rounds=1))
+    moved = tmp_path / "moved"
+    shutil.copytree(trained.folder, moved)
+    assert prune(pruning(output, rounds=1, model=moved)).rounds
+    other = load_model(moved)
+    with torch.no_grad():
+        next(other.parameters()).mul_(2.0)
+    save_model(moved, other)
+    with pytest.raises(RunFolderError, match=r"read another --model; .*--overwrite"):
+        prune(pruning(output, rounds=1, model=moved))
+    generate(dataset_settings(tmp_path / "other", seed=7))
+    with pytest.raises(RunFolderError, match="read another --data"):
+        prune(pruning(output, rounds=1, data=tmp_path / "other"))
+
+
+@pytest.mark.parametrize("schedule", ["sap", "lottery", "oneshot"])
+def test_what_an_earlier_pruning_removed_stays_removed(
+    schedule: str, pruning: Settings, tmp_path: Path
+) -> None:
+    first = prune(pruning(tmp_path / "first", rounds=1))
+    gone = {name: weight == 0 for name, weight in weights_of(first.folder).items()}
+    assert sum(int(mask.sum()) for mask in gone.values())
+    again = prune(pruning(tmp_path / "again", model=first.folder, rounds=1, schedule=schedule, rate=0.2))
+    assert again.rounds[0].weights_kept == first.rounds[-1].weights_kept
+    assert again.rounds[1].weights_kept < first.rounds[-1].weights_kept
+    for name, weight in weights_of(again.folder).items():
+        assert not bool(weight[gone[name]].any())
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: weight.detach() for name, weight in prunable_parameters(load_model(folder)).items()}
 
 
 def test_divergence_keeps_the_finished_rounds(
