@@ -1,5 +1,7 @@
 """Mirrored kernels: every format gives the kernel it should, its exact transpose, and known stencils."""
 
+import itertools
+import math
 from fractions import Fraction
 
 import pytest
@@ -86,3 +88,31 @@ def test_stencils_are_those_of_the_literature() -> None:
         (staggered_average(3), ("75/128", "-25/256", "3/256")),
     ):
         assert found == pytest.approx([float(Fraction(value)) for value in expected], abs=1e-14)
+
+
+@pytest.mark.parametrize("pairs", [*range(1, 16), 21, 33, 65])
+def test_stencils_of_any_length_are_exact(pairs: int) -> None:
+    """Exact in the powers that they must be exact in: taps times distances summed in fractions."""
+    distances = [Fraction(2 * m - 1, 2) for m in range(1, pairs + 1)]
+    for taps, first_power in ((staggered_derivative(pairs), 1), (staggered_average(pairs), 0)):
+        weights = [Fraction(float(tap)) for tap in taps]
+        for power in range(first_power, first_power + 2 * pairs, 2):
+            terms = [2 * w * x**power for w, x in zip(weights, distances, strict=True)]
+            expected = 1 if power == first_power else 0
+            assert abs(float(sum(terms)) - expected) < 1e-13 * float(sum(map(abs, terms)))
+
+
+def test_the_derivative_s_taps_are_those_of_the_closed_form_and_their_response_grows_towards_pi() -> None:
+    """d_m = (−1)^(m+1) ((2r−1)!!)² / (2^(2r−2) (r+m−1)! (r−m)! (2m−1)²); 2 Σ |d| is that at Nyquist."""
+    responses = []
+    for r in range(1, 66):
+        odd = math.prod(range(1, 2 * r, 2))
+        exact = [
+            Fraction((-1) ** (m + 1) * odd**2, 2 ** (2 * r - 2) * (2 * m - 1) ** 2)
+            / (math.factorial(r + m - 1) * math.factorial(r - m))
+            for m in range(1, r + 1)
+        ]
+        found = staggered_derivative(r)
+        assert found == pytest.approx([float(tap) for tap in exact], rel=1e-13, abs=0)
+        responses.append(2 * float(abs(found).sum()))
+    assert all(less < more for less, more in itertools.pairwise([*responses, math.pi]))
