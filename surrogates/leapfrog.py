@@ -114,12 +114,18 @@ class LeapfrogCNN(Surrogate):
         assert isinstance(strain, Strain)
         return strain
 
+    @property
+    def _substeps_per_speed(self) -> float:
+        """Substeps for a wave of speed 1: √λ_max(F), as ``encode`` bounds it, over that of the limit."""
+        response = 2 * abs(staggered_derivative(self.shape.kernel_size)).sum()
+        rate = response * math.hypot(*(1 / h for h in self.task.spacing))
+        limit = stable_limit(self.shape.time_order) * self._strain(0).margin
+        return float(rate * self.task.macro_step / math.sqrt(limit))
+
     def _require_substeps(self) -> None:
         """Refuse a step that the stencil of this kernel size would have to be slowed down for."""
         task, shape = self.task, self.shape
-        response = 2 * abs(staggered_derivative(shape.kernel_size)).sum()
-        rate = task.max_speed * response * math.hypot(*(1 / h for h in task.spacing))
-        needed = math.ceil(rate * task.macro_step / math.sqrt(stable_limit(shape.time_order)))
+        needed = math.ceil(task.max_speed * self._substeps_per_speed)
         if shape.substeps < needed:
             raise ValueError(
                 f"--network.substeps {shape.substeps}: a wave of speed {task.max_speed:g} needs at least "

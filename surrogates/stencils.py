@@ -6,9 +6,9 @@ A function known at the nodes …, −h/2, h/2, 3h/2, … is differentiated or i
 
 exact for polynomials of degree 2r, and of degree 2r − 1, respectively (Fornberg, Math. Comp. 51, 699, 1988).
 
-Both follow from one extrapolation. With x_m = m − ½, the polynomial in x² through r values of an even function
-gives f(0) = Σ_m l_m f(x_m) with Lagrange's l_m = Π_{j≠m} x_j² / (x_j² − x_m²). For the even part of f, and for
-its odd part divided by x, that is
+Both follow from one extrapolation. With x_m = m − ½, the polynomial in x² through r values of an even
+function gives f(0) = Σ_m l_m f(x_m) with Lagrange's l_m = Π_{j≠m} x_j² / (x_j² − x_m²). For the even part of
+f, and for its odd part divided by x, that is
 
     a_m = l_m / 2,    d_m = l_m / (2 x_m),    l_{m+1} / l_m = −(r − m)(2m − 1) / ((r + m)(2m + 1)).
 

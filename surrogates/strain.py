@@ -32,8 +32,8 @@ AVERAGE_PAIRS = 4
 GATE_SCALE = 0.1
 FAINT = 0.01
 """Size of the further channels of A beside the planted stencil, relative to fresh random ones."""
-WAVENUMBERS = 256
-"""Samples per axis of the symbol of A."""
+FEWEST_SAMPLES, SAMPLES_PER_DEGREE = 256, 16
+"""Samples per axis of the symbol of A: as many, and for each degree of it."""
 
 
 class Strain(nn.Module):
@@ -122,25 +122,52 @@ class Strain(nn.Module):
         smooth = _continued(field, AVERAGE_PAIRS - 1, 3 if turned else 2)
         return F.conv2d(smooth, self.average.reshape((1, 1, 1, -1) if turned else (1, 1, -1, 1)))
 
+    @property
+    def degrees(self) -> tuple[int, int]:
+        """Degrees of the trigonometric polynomial |Â_j(θ)|² along the axis and across it."""
+        return 2 * self.reach_along - 1, 2 * self.reach_across
+
+    @property
+    def wavenumbers(self) -> int:
+        """Samples n of the symbol around the circle of each axis."""
+        return max(FEWEST_SAMPLES, 1 << (SAMPLES_PER_DEGREE * max(self.degrees) - 1).bit_length())
+
+    @property
+    def margin(self) -> float:
+        """Share of its maximum that the largest sample of |Â_j|² reaches at least.
+
+        cos(π d / n) per axis, for degree d and n samples (Ehlich and Zeller, Math. Z. 86, 41, 1964): 0.96 or
+        more, since n ≥ 16 d.
+        """
+        return math.prod(math.cos(math.pi * degree / self.wavenumbers) for degree in self.degrees)
+
     def symbol(self) -> Tensor:
         """Sample |Â_j(θ)|², the squared response of every channel to a plane wave, along x and y.
+
+        The kernel w is odd along its axis and even across it, so that its response is, but for a phase,
+
+            Â(θ) = Σ_m Σ_n w_mn 2 sin((m − ½) θ_x) (2 − δ_n0) cos(n θ_y),    m = 1, 2, …,    n = 0, 1, …
 
         Returns
         -------
         Tensor: (width, n/2 + 1, n/2 + 1)
-            At θ = 0 … π along each axis, times the factor by which a trigonometric polynomial may exceed its
-            largest sample: 1 / cos(π d / n) per axis, for degree d and n samples (Ehlich and Zeller, Math. Z.
-            86, 41, 1964). The last side is 1 where A does not read across its axis.
+            At θ = 0 … π along each axis, divided by the ``margin``, so that no θ between the samples exceeds
+            the largest of them. The last side is 1 where A does not read across its axis.
         """
-        along, across = 2 * self.reach_along - 1, 2 * self.reach_across
+        along, across = self.degrees
         impulse = self.average.new_zeros(1, 1, 2 * along + 1, 2 * across + 1)
         impulse[..., along, across] = 1.0
-        response = torch.fft.fft2(
-            convolve(impulse, self.factors(turned=False))[0], s=(WAVENUMBERS, WAVENUMBERS if across else 1)
-        )
-        half = WAVENUMBERS // 2 + 1
-        margin = math.prod(math.cos(math.pi * degree / WAVENUMBERS) for degree in (along, across))
-        return response[:, :half, :half].abs().square() / margin
+        kernel = convolve(impulse, self.factors(turned=False))[0, :, self.reach_along :, self.reach_across :]
+        half = self.wavenumbers // 2
+        odd = _phases(half, 2 * torch.arange(self.reach_along) + 1).sin().to(kernel)
+        even = _phases(half if across else 0, 2 * torch.arange(self.reach_across + 1)).cos().to(kernel)
+        even[:, 1:] *= 2
+        return (2 * odd @ kernel @ even.T).square() / self.margin
+
+
+def _phases(half: int, doubled: Tensor) -> Tensor:
+    """θ m for θ = 0 … π in ``half`` steps and twice the places m, in double precision."""
+    return torch.linspace(0, math.pi, half + 1, dtype=torch.float64)[:, None] * doubled / 2
 
 
 def _continued(field: Tensor, pad: int, axis: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from slimwave.compression.sap import SAPPruner
 from slimwave.surrogates.checkpoints import load_model
+from slimwave.surrogates.mirrored import convolve
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.shears import LIMITS
@@ -33,6 +34,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 MACRO = {"name": "macro_step", "width": 2, "coarsening": 1.3, "substeps": 4}
 LEAPFROG = [pytest.param({**shape, "init": "random"}, id=name) for name, shape in SHAPES.items()]
+LONG = [
+    pytest.param({"kernel_size": 65}, id="65 taps"),
+    pytest.param({"depth": 16, "width": 2}, id="16 deep"),
+    pytest.param({"kernel_size": 9, "depth": 3, "across": 3, "width": 2}, id="long, across"),
+]
 EITHER = [*LEAPFROG, pytest.param(MACRO, id="macro step")]
 
 
@@ -121,6 +127,60 @@ def test_the_bound_is_close_where_the_medium_is_uniform() -> None:
     taps = torch.tensor([75 / 64, -25 / 384, 3 / 640], dtype=torch.float64)
     exact = 2 * (2 * taps.abs().sum()) ** 2 * (0.05 / 3 / 0.0625 * 2.0) ** 2
     assert 1 <= float(bound / exact) < 1.01
+
+
+@pytest.mark.parametrize("shape", LONG)
+def test_a_long_or_deep_strain_is_bounded(shape: dict[str, Any]) -> None:
+    """No eigenvalue of the force is negative or above the limit, for large random weights."""
+    model = network(**shape, init="random")
+    wave_speed, walls = (part[6:7] for part in scene(7, 6)[1:])
+    unit = torch.eye(7 * 6, dtype=torch.float64).reshape(-1, 1, 7, 6)
+    with torch.no_grad():
+        context = model.encode(wave_speed, walls)
+        rows = model.force(spread(context, 7 * 6))(unit * context.mask).flatten(1)
+    eigenvalues = torch.linalg.eigvals(rows)
+    assert eigenvalues.imag.abs().max() < 1e-6
+    assert -1e-9 < eigenvalues.real.min() < eigenvalues.real.max() < LIMITS[4]
+    assert eigenvalues.real.max() > LIMITS[4] / 1000
+
+
+@pytest.mark.parametrize("shape", [*LONG, *LEAPFROG])
+def test_no_wavenumber_exceeds_the_bound_on_the_strain(shape: dict[str, Any]) -> None:
+    """Â at random wavenumbers, summed tap by tap, against the largest value of the sampled symbol."""
+    strain = network(**{**shape, "init": "random"})._strain(0)
+    with torch.no_grad():
+        bound = strain.symbol().amax(dim=(1, 2))
+        size = 2 * strain.reach_along - 1, 2 * strain.reach_across
+        impulse = torch.zeros(1, 1, *(2 * s + 1 for s in size), dtype=torch.float64)
+        impulse[..., size[0], size[1]] = 1.0
+        kernel = convolve(impulse, strain.factors(turned=False))[0].to(torch.complex128)
+    theta = math.pi * torch.rand(2, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    waves = [
+        torch.exp(1j * angle[:, None] * torch.arange(taps))
+        for angle, taps in zip(theta, kernel.shape[1:], strict=True)
+    ]
+    response = torch.einsum("jab,na,nb->jn", kernel, *waves).abs().square()
+    assert bool((response.amax(dim=1) < bound).all())
+    assert bool((response.amax(dim=1) > bound / 2).all())
+
+
+@pytest.mark.parametrize(
+    "shape", [*LONG, {}, {"across": 3}, {"kernel_size": 33}, {"depth": 8}, {"time_order": 2}]
+)
+def test_the_fastest_wave_is_not_slowed_with_the_fewest_substeps_that_are_accepted(
+    shape: dict[str, Any],
+) -> None:
+    """A fresh strain keeps the stiffness dt² c² / h² in a medium of the task's largest speed."""
+    for substeps in range(1, 30):
+        try:
+            model = network(wild=False, **shape, substeps=substeps)
+            break
+        except ValueError as error:
+            assert "use --network.substeps" in str(error)
+    medium = torch.full((1, 1, NX, NY), TASK.max_speed, dtype=torch.float64)
+    stiffness = model.encode(medium, SIGNS[:1]).along_x.detach()
+    expected = (TASK.macro_step / substeps / TASK.spacing[0] * TASK.max_speed) ** 2
+    assert float(stiffness.min()) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", EITHER)
