@@ -33,7 +33,7 @@ REFERENCE = "@reference."  # no parameter's name begins like this
 
 
 class PruningWarning(UserWarning):
-    """A round of pruning asked for more than can be given."""
+    """A round of pruning asked for more than can be given, or took all that a tensor had."""
 
 
 class SAPPruner(MaskedModel):
@@ -57,7 +57,7 @@ class SAPPruner(MaskedModel):
         "global", "layer" or "neuron": which weights are measured and compete together; "term" or "channel":
         whole rank-one terms of one-way layers, or whole output channels of dense layers.
     include, exclude
-        Shell-style patterns of the names of layers or weights.
+        One shell-style pattern of the names of layers or weights, or a list of them.
     schedule
         "sap"; or, to compare, "lottery" (a fixed share each round) or "oneshot" (the same, by the magnitudes
         that the model had when it was first pruned).
@@ -113,7 +113,8 @@ class SAPPruner(MaskedModel):
         """Measure the weights, prune the computed number of smallest members, and apply the masks.
 
         Among equal sizes the earlier member goes first, so that exactly c are pruned.  A group is never
-        emptied: if c = d, one member stays and a `PruningWarning` says so.
+        emptied: if c = d, one member stays and a `PruningWarning` says so.  Another names the tensors of
+        which nothing is left, which happens where they compete with others and may cut the network.
 
         Raises
         ------
@@ -133,9 +134,11 @@ class SAPPruner(MaskedModel):
             count = self._count(block, kept.sum(dim=1), lower_bound)
             survivors[block] = _largest(ranking[block].to(size.device), kept, count)
             groups.append(GroupRecord.of(block, index, lower_bound, count, kept))
-        self._masks = self.scope.scatter(survivors, self.masks)
+        before, self._masks = self.masks, self.scope.scatter(survivors, self.masks)
         self.apply()
-        return self._record(groups)
+        record = self._record(groups)
+        _warn_of_emptied([name for name in record.emptied if bool(before[name].any())])
+        return record
 
     def _sizes(self) -> dict[str, Tensor]:
         """Return the sizes of all members; pruned weights count as zero."""
@@ -194,6 +197,16 @@ class SAPPruner(MaskedModel):
             raise ValueError("masks: they were not made one-shot; the sizes in the first model are missing")
         super().load_state_dict(masks)
         self._reference = {block: size.clone() for block, size in reference.items()}
+
+
+def _warn_of_emptied(names: Sequence[str]) -> None:
+    if names:
+        warnings.warn(
+            f"pruning left no weight in {', '.join(names)}: nothing passes there any more. Exclude these "
+            "layers, lower eta, gamma or beta, or use scope 'layer', which leaves every tensor one weight.",
+            PruningWarning,
+            stacklevel=3,
+        )
 
 
 def _largest(size: Tensor, kept: Tensor, count: Tensor) -> Tensor:

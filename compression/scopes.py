@@ -11,7 +11,7 @@ group, measured and pruned by itself.  A member is one weight, or a whole unit o
 | `term` | a one-way layer | a rank-one term, of size ‖A_r‖ ‖B_r‖ ∏ ‖f_r‖ |
 | `channel` | a dense layer | an output channel with its bias, of size ‖K_o‖ |
 
-Terms and channels go whole, so that `materialise` can take them out.
+Terms and channels go whole, so that `materialise` can take them out, or say why it cannot.
 """
 
 from abc import ABC, abstractmethod
@@ -35,7 +35,7 @@ class Scope(ABC):
     model
         The model whose weights are divided.
     include, exclude
-        Shell-style patterns of the names of layers or weights.
+        One shell-style pattern of the names of layers or weights, or a list of them.
     """
 
     unit: ClassVar[str] = "weights"
@@ -180,8 +180,11 @@ class TermScope(UnitScope):
 class ChannelScope(UnitScope):
     """Members are the output channels of dense layers; their biases go with them.
 
+    Those of convolutions over 2 or 3 axes in one group can be taken out of the model afterwards.  Linear,
+    transposed, grouped and one-dimensional layers keep theirs as zeros, and `materialise` reports them.
+    Transposed convolutions in groups, and the factors of compressed layers, are not pruned at all.
+
     The layer that makes the model's output should be excluded: its channels are what is asked for.
-    Transposed convolutions in groups, and the factors of compressed layers, stay as they are.
     """
 
     unit: ClassVar[str] = "channels"

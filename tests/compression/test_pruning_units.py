@@ -104,6 +104,7 @@ class Wave(nn.Module):
         return u + self.speed * F.conv2d(u, self.stencil, padding=2)
 
 
+@pytest.mark.filterwarnings("ignore:pruning left no weight")
 def test_weights_without_a_torch_layer_are_pruned_by_their_names() -> None:
     model = nn.Sequential(Wave(), make_conv("outer", 1, 3, 3))
     assert list(prunable_parameters(model)) == ["0.stencil", "1.filter_0", "1.filter_1"]

@@ -74,6 +74,17 @@ def test_weights_are_chosen_by_role() -> None:
     ]
 
 
+@pytest.mark.parametrize("scope", ["global", "channel"])
+def test_one_pattern_may_be_a_plain_string(scope: str) -> None:
+    """Not a list of letters."""
+    assert all(name.startswith("0.") for name in SAPPruner(small_cnn(), scope=scope, include="0").masks)
+    excluded = SAPPruner(small_cnn(), scope=scope, exclude="0").masks
+    assert excluded
+    assert not any(name.startswith("0.") for name in excluded)
+    with pytest.raises(ValueError, match="exclude: 'head' matches none"):
+        SAPPruner(small_cnn(), scope=scope, exclude="head")
+
+
 def test_a_shared_weight_is_pruned_once() -> None:
     layer = nn.Linear(4, 4)
     assert list(prunable_parameters(nn.Sequential(layer, nn.GELU(), layer))) == ["0.weight"]
@@ -133,6 +144,7 @@ def test_ties_go_in_the_order_of_the_weights() -> None:
     assert model.weight[0].tolist() == [0.0] * record.pruned + [0.5] * record.kept
 
 
+@pytest.mark.filterwarnings("ignore:pruning left no weight")
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_masks_are_nested_from_round_to_round(scope: str, schedule: str) -> None:
@@ -149,6 +161,7 @@ def test_masks_are_nested_from_round_to_round(scope: str, schedule: str) -> None
     assert kept[-1] < kept[0]
 
 
+@pytest.mark.filterwarnings("ignore:pruning left no weight")
 def test_the_scopes_divide_the_weights_as_they_say() -> None:
     """Of two layers, one a thousand times smaller, "global" empties the small; "layer" treats both alike."""
     pruned = {}
@@ -302,6 +315,18 @@ def test_everything_pruned_leaves_one_weight_and_a_warning() -> None:
         record = pruner.prune_step()
     assert (record.pruned, record.kept) == (7, 1)
     assert model.weight[0].tolist() == torch.eye(8)[2].tolist()
+
+
+def test_a_tensor_that_a_round_empties_is_named_once() -> None:
+    """The weights of the second layer are the smallest, and all go together; the record holds on to it."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.Linear(4, 4))
+    with torch.no_grad():
+        model[1].weight.fill_(1e-3)
+    pruner = SAPPruner(model, schedule="lottery", rate=0.4)
+    with pytest.warns(PruningWarning, match=r"no weight in 1\.weight: nothing passes .*or use scope 'layer'"):
+        record = pruner.prune_step()
+    assert record.emptied == ("1.weight",)
+    assert pruner.prune_step().emptied == ("1.weight",)  # warnings are errors here: there is no second one
 
 
 def test_equal_weights_are_not_pruned_without_eta() -> None:
