@@ -50,14 +50,16 @@ def compress(
         For "cp", "separable" and "tucker": a number of terms in every layer, a share of the channels such as
         0.5, or a ratio such as "8x"; see :mod:`slimwave.compression.ranks`.
     include, exclude
-        Shell-style patterns of layer names; by default every convolution over 2 or 3 axes.
+        One shell-style pattern of layer names, or a list of them; by default every convolution over 2 or 3
+        axes.
 
     Raises
     ------
     ValueError
         Unknown format, no convolution to rewrite, a pattern that matches nothing, a rank that is missing,
         needless or malformed; and, naming the layer: a transposed or grouped convolution, a subclass
-        (parametrized or lazy layers, say), an even kernel, a rank that the layer cannot have.
+        (parametrized or lazy layers, say), an even kernel, a rank that the layer cannot have, a weight or
+        bias that is NaN or infinite (the new layer takes the spread of the kernel, and the bias).
     """
     check_factored(format)
     model = copy.deepcopy(model)
@@ -170,6 +172,12 @@ def _plain(name: str, layer: nn.Module) -> Conv:
 def _drawn(name: str, layer: Conv, format: str, rank: Rank | None) -> FactoredConv:
     """Return a fresh layer whose kernel has the spread of the one that it replaces."""
     new = make_in_place_of(name, layer, format, rank)
-    new.reset_parameters(kernel_std=float(layer.weight.square().mean().sqrt()))
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in layer.parameters()):
+        raise ValueError(
+            f"{called(name)} holds NaN or infinity; compress a network with finite weights, or add the layer "
+            "to exclude"
+        )
+    spread = layer.weight.float().square().mean().sqrt()  # squares overflow in half precision
+    new.reset_parameters(kernel_std=float(spread))
     copy_bias(layer, new)
     return new

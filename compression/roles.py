@@ -32,13 +32,14 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def select(names: Sequence[str], include: Sequence[str] | None, exclude: Sequence[str] | None) -> list[str]:
-    """Return the `names` matching `include` (all if None) and not `exclude`.
+    """Return the `names` matching `include` (all if None) and not `exclude`; a string is one pattern.
 
     Raises
     ------
     ValueError
         If a pattern matches none of the names.
     """
+    include, exclude = _patterns(include), _patterns(exclude)
     for flag, patterns in (("include", include or ()), ("exclude", exclude or ())):
         for pattern in patterns:
             if not any(matches(name, [pattern]) for name in names):
@@ -49,6 +50,11 @@ def select(names: Sequence[str], include: Sequence[str] | None, exclude: Sequenc
     return [name for name in wanted if not matches(name, exclude or ())]
 
 
+def _patterns(given: Sequence[str] | None) -> Sequence[str] | None:
+    """Return a list of patterns; a string alone is one of them, not a list of letters."""
+    return [given] if isinstance(given, str) else given
+
+
 def prunable_parameters(
     model: nn.Module, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None
 ) -> dict[str, nn.Parameter]:
@@ -57,8 +63,8 @@ def prunable_parameters(
     Parameters
     ----------
     include, exclude
-        Shell-style patterns of parameter or module names, e.g. `["blocks.*"]`; a shared weight has the name
-        under which it is met first.
+        One shell-style pattern of parameter or module names, e.g. `"blocks.*"`, or a list of them; a shared
+        weight has the name under which it is met first.
 
     Raises
     ------

@@ -124,3 +124,16 @@ def test_without_tensorly_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "tensorly", None)
     with pytest.raises(ImportError, match=r"pip install 'slimwave\[decompose\]'"):
         decompose(network(), rank=4)
+
+
+def test_one_pattern_may_be_a_plain_string() -> None:
+    """Not a list of letters."""
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 3)))
+    small = decompose(model, "tucker", rank=2, include="1.0")
+    assert [type(m).__name__ for m in (small[0], small[1][0], small[1][1])] == [
+        "Conv2d",
+        "TuckerConv",
+        "Conv2d",
+    ]
+    small = decompose(model, "tucker", rank=2, exclude="1.*")
+    assert [type(m).__name__ for m in (small[0], small[1][0])] == ["TuckerConv", "Conv2d"]

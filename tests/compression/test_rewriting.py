@@ -1,6 +1,7 @@
 """Rewriting dense networks, and making pruned one-way networks smaller without changing what they compute."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -94,6 +95,36 @@ def test_include_and_exclude_choose_layers_by_name() -> None:
     assert [name for name, m in rewritten.named_modules() if isinstance(m, OneWayConv)] == ["1.first"]
 
 
+def test_one_pattern_may_be_a_plain_string() -> None:
+    """Not a list of letters: "1.first" would ask for layers "1", ".", "f", …"""
+    rewritten = compress(network(), rank=4, include="1.first")
+    assert [name for name, m in rewritten.named_modules() if isinstance(m, OneWayConv)] == ["1.first"]
+    rewritten = compress(network(), rank=4, exclude="[123]*")
+    assert [name for name, m in rewritten.named_modules() if isinstance(m, OneWayConv)] == ["0"]
+    with pytest.raises(ValueError, match="include: 'head' matches none of the layers"):
+        compress(network(), rank=4, include="head")
+
+
+@pytest.mark.parametrize("parameter", ["weight", "bias"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_layers_that_are_not_finite_are_refused_by_name(parameter: str, value: float) -> None:
+    """The new factors would take their spread from the weights, and be NaN throughout."""
+    model = network()
+    with torch.no_grad():
+        model[3].get_parameter(parameter)[0] = value
+    with pytest.raises(ValueError, match=r"^3 holds NaN or infinity; compress a network with finite weights"):
+        compress(model, rank=4)
+    assert isinstance(compress(model, rank=4, exclude=["3"])[0], OneWayConv)
+
+
+def test_large_weights_in_half_precision_keep_their_spread() -> None:
+    """300² is above the largest number of float16."""
+    layer = nn.Conv2d(8, 8, 3).half()
+    nn.init.constant_(layer.weight, 300.0)
+    kernel = compress(layer, rank=8).kernel().detach().float()
+    assert float(kernel.square().mean().sqrt()) == pytest.approx(300.0, rel=0.5)
+
+
 def test_layers_that_are_one_way_already_stay() -> None:
     once = compress(network(), rank=4, include=["0"])
     twice = compress(once, rank=2)
@@ -181,6 +212,7 @@ def test_dropping_dead_terms_is_exact(rank: int, dead: set[int], align: int, axe
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:pruning left no weight")
 def test_a_pruned_network_shrinks_and_computes_the_same() -> None:
     """SAP to a few weights, then materialise: terms that lost a whole factor go."""
     torch.manual_seed(0)
