@@ -38,6 +38,9 @@ def pq_index(
     largest, so that neither tiny nor huge weights overflow.  Groups with no weight, with one weight, or with
     zeros alone have index 0.
 
+    It is right to 1e-12 for p ≥ 1e-3.  Below, the root 1/p magnifies rounding: errors are about 2e-16/p, some
+    2e-10 for p = 1e-6.
+
     Parameters
     ----------
     w
@@ -58,7 +61,8 @@ def pq_index(
     Raises
     ------
     ValueError
-        Exponents outside their range, a weight that counts and is not finite, a mask that is not boolean.
+        Exponents outside their range, a weight that counts and is not finite, a mask that is not boolean, or
+        has another shape.
     """
     check_exponents(p, q)
     kept = _groups(_broadcast_mask(w, mask), dim)
@@ -91,7 +95,13 @@ def _broadcast_mask(w: Tensor, mask: Tensor | None) -> Tensor:
         return torch.ones((), dtype=torch.bool, device=w.device).expand_as(w)
     if mask.dtype != torch.bool:
         raise ValueError(f"mask: expected a boolean tensor, got {mask.dtype}")
-    return mask.to(w.device).expand_as(w)
+    try:
+        return mask.to(w.device).expand_as(w)
+    except RuntimeError:
+        raise ValueError(
+            f"mask: expected the shape {tuple(w.shape)} of w, or one that broadcasts to it, got "
+            f"{tuple(mask.shape)}; transpose or reshape the mask"
+        ) from None
 
 
 def retained_lower_bound(index: Tensor, d: Tensor, p: float, q: float, eta: float) -> Tensor:

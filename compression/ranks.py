@@ -14,6 +14,7 @@ full rank, which thin layers reach soon.
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 
 Rank = int | float | str
 
@@ -34,7 +35,7 @@ def check_rank_form(rank: Rank, name: str = "rank") -> None:
                 f"{name}: expected a share of the channels above 0 and at most 1, got {rank}; "
                 "write a number of terms as a whole number"
             )
-    elif isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+    elif isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1:
         raise ValueError(
             f"{name}: expected a whole number of at least 1, a share such as 0.5, or a ratio such as '8x', "
             f"got {rank!r}"
@@ -57,7 +58,7 @@ def ratio_of(rank: str, name: str = "rank") -> float:
 def resolve_rank(
     rank: Rank, *, channels: int, dense_weights: int, weight_count: Callable[[int], int], full_rank: int
 ) -> int:
-    """Return R for one layer; a number as it is, which the layer itself checks.
+    """Return R for one layer; a number (numpy's too) as it is, which the layer itself checks.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def resolve_rank(
         return _rank_of_ratio(ratio_of(rank), dense_weights, weight_count, full_rank)
     if isinstance(rank, float):
         return min(max(1, round(rank * channels)), full_rank)
-    return rank
+    return int(rank)
 
 
 def _rank_of_ratio(

@@ -39,7 +39,7 @@ def exact_index(w: np.ndarray, p: float, q: float) -> float:
         return float(1 - d ** (1 / q_ - 1 / p_) * norm(p_) / norm(q_))
 
 
-@pytest.mark.parametrize(("p", "q"), EXPONENTS)
+@pytest.mark.parametrize(("p", "q"), [*EXPONENTS, (1e-3, 1.0), (1e-3, 20.0)])
 @pytest.mark.parametrize("scale", [1e-300, 1e-8, 1.0, 1e300])
 def test_equals_the_formula_in_fifty_digits(p: float, q: float, scale: float) -> None:
     w = np.random.default_rng(0).standard_normal(400) ** 3 * scale
@@ -170,6 +170,16 @@ def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
 def test_a_mask_of_numbers_is_refused() -> None:
     with pytest.raises(ValueError, match="mask: expected a boolean tensor"):
         pq_index(torch.ones(3), mask=torch.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 1), (3, 2)])
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    mask = torch.ones(shape, dtype=torch.bool)
+    with pytest.raises(
+        ValueError, match=r"mask: expected the shape \(2, 3\) of w, .*got \(.*reshape the mask"
+    ):
+        pq_index(torch.ones(2, 3), mask=mask)
+    assert float(pq_index(torch.ones(2, 3), mask=torch.ones(2, 1, dtype=torch.bool))) == 0.0
 
 
 @pytest.mark.parametrize(("p", "q"), EXPONENTS)

@@ -1,5 +1,6 @@
 """A rank in its three forms: a number, a share of the channels, a ratio."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,14 @@ from slimwave.compression.shapes import ConvShape
 )
 def test_the_three_forms(conv: str, rank: Rank, expected: int) -> None:
     assert make_conv(conv, 24, 24, 5, rank=rank).rank == expected
+
+
+@pytest.mark.parametrize("rank", [np.int64(4), np.int32(4), np.uint8(4)])
+def test_numpy_s_whole_numbers_are_numbers_of_terms(rank: int) -> None:
+    layer = make_conv("cp", 4, 4, 3, rank=rank)
+    assert (layer.rank, type(layer.rank)) == (4, int)
+    with pytest.raises(ValueError, match="at least 1"):
+        check_rank_form(np.int64(0))
 
 
 @given(
