@@ -181,8 +181,12 @@ class LeapfrogCNN(Surrogate):
         return mirror(stiffness, strain.reach_across, across, 1.0, 1.0)
 
     def step(self, state: Tensor, context: LeapfrogContext) -> Tensor:
-        """Advance the state (batch, 2, nx, ny) by one macro step."""
+        """Advance the state (batch, 2, nx, ny) by one macro step; what it has on Dirichlet walls is dropped.
+
+        The force there is masked, so that a velocity left on a wall would move it away for good.
+        """
         dt = self.task.macro_step / self.shape.substeps
+        state = context.mask * state
         u, w = state[:, :1], dt * state[:, 1:]
         force = self.force(context)
         u, w = advance(self.shape.time_order, self.shape.substeps, u, w, force, force.damp)

@@ -137,14 +137,15 @@ def _array(flag: str, path: Path) -> Tensor:
 
 
 def _require_rest_at_walls(snapshots: Tensor, walls: Tensor) -> None:
-    mask = wall_mask(walls, *snapshots.shape[-2:])
-    largest = float(snapshots[:, 0].abs().max())
-    at_wall = float((snapshots[:, 0] * (1 - mask[:, 0])).abs().max())
-    if at_wall > REST * largest:
-        raise ValueError(
-            f"--initial: u must vanish on Dirichlet walls, got {at_wall:.3g} of at most {largest:.3g}; "
-            f"taper the field, or make the wall neumann (--walls.{SIDES[0]} neumann and so on)"
-        )
+    """Refuse a u or a u_t that does not vanish on a Dirichlet wall, each relative to its largest value."""
+    at_walls = snapshots * (1 - wall_mask(walls, *snapshots.shape[-2:]))
+    for name, field, wall in zip(("u", "u_t"), snapshots.unbind(1), at_walls.unbind(1), strict=True):
+        largest, at_wall = float(field.abs().max()), float(wall.abs().max())
+        if at_wall > REST * largest:
+            raise ValueError(
+                f"--initial: {name} must vanish on Dirichlet walls, got {at_wall:.3g} of at most "
+                f"{largest:.3g}; taper it, or make the wall neumann (--walls.{SIDES[0]} neumann and so on)"
+            )
 
 
 def _require_reach(max_speed: float, model: Surrogate) -> None:

@@ -149,6 +149,7 @@ def test_a_user_s_velocity_and_medium_are_used(
         (np.full((17, 13), np.nan), r"--initial: .* holds NaN or infinity"),
         (np.zeros((17, 13), dtype=complex), r"must hold one array of real numbers"),
         (np.ones((17, 13)), r"--initial: u must vanish on Dirichlet walls, got 1 of at most 1"),
+        (np.stack([pulse(), np.ones((17, 13))]), r"--initial: u_t must vanish on Dirichlet walls, got 1 of "),
         (np.zeros((1, 5)), r"--initial: expected at least 2 nodes along each axis, got \(1, 5\)"),
     ],
 )

@@ -226,6 +226,18 @@ def test_reversing_the_velocity_retraces_100_steps_and_superposition_holds(shape
 
 
 @pytest.mark.parametrize("shape", EITHER)
+def test_dirichlet_walls_rest_even_if_the_state_moves_there(shape: dict[str, Any]) -> None:
+    """A step is that of the state without what it has on the walls."""
+    model = network(**shape)
+    _, wave_speed, walls = scene()
+    state = torch.randn(len(walls), 2, NX, NY, dtype=torch.float64)
+    mask = wall_mask(walls, NX, NY)
+    following = model(state, wave_speed, walls)
+    assert float((following * (1 - mask)).abs().max().detach()) < 1e-9
+    assert torch.allclose(following, model(state * mask, wave_speed, walls), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", EITHER)
 def test_symmetries_of_the_square_hold_exactly(shape: dict[str, Any]) -> None:
     """Flip along x, then exchange x and y, of state, medium and walls alike."""
     model = network(**shape)
