@@ -42,6 +42,7 @@ from slimwave.surrogates.competitors import (
     Row,
 )
 from slimwave.surrogates.devices import resolve_device
+from slimwave.surrogates.encodable import require_encodable
 from slimwave.surrogates.metrics import energy, energy_error
 from slimwave.surrogates.pruning import SPARSE
 from slimwave.surrogates.runtimes import Latency, measure_latency
@@ -173,6 +174,8 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
     at = {split: _judged_snapshots(data, origin, stride, split) for split, data in whole.items()}
     data = {split: whole[split].at(at[split]) for split in whole}
     first = next(iter(whole))
+    _require_encodable(competitors, whole)
+    pruning = _pruning_rounds(config)
     folder = RunFolder.prepare(
         config.output,
         command="compare",
@@ -202,7 +205,7 @@ def compare(config: CompareConfig, *, progress: bool = False) -> Comparison:
         threshold=config.threshold,
         trajectories={split: len(data[split].u) for split in data},
         judged={s: {n: _arrays(metrics) for n, metrics in named.items()} for s, named in judged.items()},
-        pruning=_pruning_rounds(config),
+        pruning=pruning,
         sample=sample,
     )
     _keep(comparison, folder)
@@ -238,6 +241,18 @@ def _judged_splits(config: CompareConfig, info: DatasetInfo) -> tuple[Split, ...
             f"got {config.trajectories}"
         )
     return judged
+
+
+def _require_encodable(competitors: Sequence[Competitor], data: Mapping[Split, Trajectories]) -> None:
+    """Refuse a model that cannot take the grid or the sides of a split, by its name."""
+    for one in competitors:
+        if not isinstance(one, ModelCompetitor):
+            continue
+        for trajectories in data.values():
+            try:
+                require_encodable(one.model, trajectories.c[:, None], trajectories.walls)
+            except ValueError as error:
+                raise ValueError(f"--models {one.name!r}: {error}") from error
 
 
 def _origin_and_stride(competitors: Sequence[Competitor]) -> tuple[int, int]:

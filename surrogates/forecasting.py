@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slimwave.compression.sparse_inference import NoConvolutionError
 from slimwave.data.durable import write_bytes
 from slimwave.data.progress import progress_bar
 from slimwave.data.run_folders import LOG, RunFolder
@@ -140,6 +141,19 @@ def rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
     steps = config.steps or len(start.reference)
     if steps < 1:
         raise ValueError(f"--start {config.start} is the last snapshot, nothing follows it; set --steps")
+    with cpu_threads(config.threads):
+        runtime = _runtime(config, model, start, device)
+        folder = _prepare(config)
+        forecast, latency = timed_rollout(
+            runtime, start.state.to(device), steps, frames=model.frames, progress=progress
+        )
+    result = _judge(config, model, start, forecast, latency, folder.path)
+    _keep(result, folder)
+    return result
+
+
+def _prepare(config: RolloutConfig) -> RunFolder:
+    """Take the run folder; a rollout begins anew, and so does its log."""
     folder = RunFolder.prepare(
         config.output,
         command="rollout",
@@ -148,14 +162,7 @@ def rollout(config: RolloutConfig, *, progress: bool = False) -> RolloutResult:
         may_differ=(*MAY_DIFFER, "model"),
     )
     (folder.path / LOG).unlink(missing_ok=True)
-    with cpu_threads(config.threads):
-        runtime = _runtime(config, model, start, device)
-        forecast, latency = timed_rollout(
-            runtime, start.state.to(device), steps, frames=model.frames, progress=progress
-        )
-    result = _judge(config, model, start, forecast, latency, folder.path)
-    _keep(result, folder)
-    return result
+    return folder
 
 
 def timed_rollout(
@@ -199,10 +206,17 @@ def _synchronise(device: torch.device) -> None:
 
 
 def _runtime(config: RolloutConfig, model: Surrogate, start: Start, device: torch.device) -> Runtime:
+    """Encode the medium for the runtime; what the network or the runtime cannot take is refused here."""
     if config.runtime == "onnx":
         return OnnxRuntime(model, start.wave_speed, start.walls, config.threads)
     if config.runtime == "sparse":
-        return SparseRuntime(model, start.wave_speed, start.walls)
+        try:
+            return SparseRuntime(model, start.wave_speed, start.walls)
+        except NoConvolutionError as error:
+            raise ValueError(
+                "--runtime sparse: this network has no convolution layers in a step; "
+                "use --runtime eager or onnx"
+            ) from error
     return EagerRuntime(model.to(device), start.wave_speed.to(device), start.walls.to(device))
 
 

@@ -137,7 +137,7 @@ class MacroStepNetwork(Surrogate):
         """
         if has_absorbing(walls):
             raise ValueError(
-                "--network.name macro_step has no standing waves between absorbing sides; "
+                "a macro_step network has no standing waves between absorbing sides; "
                 "use leapfrog, gated_linear or residual_cnn for them"
             )
         grid = wave_speed.shape[-2:]
@@ -145,7 +145,7 @@ class MacroStepNetwork(Surrogate):
         if min(grid) < 4 or min(inner) < 2:
             raise ValueError(
                 f"expected at least 4 nodes and 2 inner midpoints along each axis, got {tuple(grid)} and "
-                f"{tuple(inner)}; use a finer grid or a smaller --network.coarsening"
+                f"{tuple(inner)}; use a finer grid, or train with a smaller --network.coarsening"
             )
         sides = walls.to(wave_speed.dtype).unbind(1)
         x = standing_modes(sides[0], sides[1], grid[0], inner[0])

@@ -41,11 +41,13 @@ from slimwave.surrogates.checkpoints import (
     save_model,
 )
 from slimwave.surrogates.devices import cpu_threads, resolve_device
+from slimwave.surrogates.encodable import require_encodable, require_trainable
 from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.refitting import forget_refit, refit, round_seed
 from slimwave.surrogates.round_files import ROUNDS, restore_round, round_file, save_round
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training import EARLY, INITIAL, MAY_DIFFER
+from slimwave.surrogates.unrolling import require_compiler
 from slimwave.surrogates.validation import RolloutValidator
 
 SPARSE = "model.sparse.safetensors"
@@ -106,17 +108,23 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     stride = model.task.snapshots_per_step(info, f"the dataset {config.data}")
     rewind_to = _rewind_weights(config, model)
     pruner = _pruner(config, model)
+    with cpu_threads(config.threads):
+        job = _Job(config, model, pruner, rewind_to, stride=stride, progress=progress)
+        inputs = {"model": fingerprint(config.model), "data": info_fingerprint(info)}
+        return job.run(_prepare(config, inputs))
+
+
+def _prepare(config: PruneConfig, inputs: Mapping[str, str]) -> RunFolder:
     folder = RunFolder.prepare(
         config.output,
         command="prune",
         config=config,
         existing="overwrite" if config.overwrite else "resume",
         may_differ=(*MAY_DIFFER, "model"),
-        inputs={"model": fingerprint(config.model), "data": info_fingerprint(info)},
+        inputs=inputs,
     )
     (folder.path / ROUNDS).mkdir(exist_ok=True)
-    with cpu_threads(config.threads):
-        return _Job(config, model, pruner, folder, rewind_to, stride=stride, progress=progress).run()
+    return folder
 
 
 def _rewind_weights(config: PruneConfig, model: Surrogate) -> dict[str, Tensor] | None:
@@ -167,14 +175,15 @@ def _stop_rules(config: PruneConfig) -> list[StopRule]:
 
 
 class _Job:
-    """The state of one pruning job."""
+    """The state of one pruning job; whatever does not fit is refused before it is given its run folder."""
+
+    folder: RunFolder
 
     def __init__(
         self,
         config: PruneConfig,
         model: Surrogate,
         pruner: SAPPruner,
-        folder: RunFolder,
         rewind_to: Mapping[str, Tensor] | None,
         *,
         stride: int,
@@ -182,7 +191,6 @@ class _Job:
     ) -> None:
         self.config = config
         self.model = model
-        self.folder = folder
         self.rewind_to = rewind_to
         self.progress = progress
         self.pruner = pruner
@@ -192,8 +200,14 @@ class _Job:
             config.data, config.validation, model.scale.device, frames=model.frames, stride=stride
         )
         self.records: list[RoundRecord] = []
+        if config.fit.compile:
+            require_compiler(model.scale.device)
+        require_trainable(model, self.windows)
+        require_encodable(model, self.validator.wave_speed, self.validator.walls)
 
-    def run(self) -> PruneResult:
+    def run(self, folder: RunFolder) -> PruneResult:
+        """Run the rounds that are left, and write what was chosen."""
+        self.folder = folder
         logged = {record["round"] for record in self.folder.records()}
         for record in chain(self._finished(), self._rounds()):
             self.records.append(record)

@@ -22,6 +22,7 @@ from slimwave.data.run_folders import RunFolder
 from slimwave.surrogates.batches import training_windows
 from slimwave.surrogates.checkpoints import DESCRIPTION, load_model, save_model, save_tensors
 from slimwave.surrogates.devices import cpu_threads, resolve_device
+from slimwave.surrogates.encodable import require_encodable, require_trainable
 from slimwave.surrogates.fitting import Fitter
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
@@ -110,6 +111,8 @@ class _Job:
         self.validate = RolloutValidator(
             config.data, config.validation, device, frames=self.model.frames, stride=config.stride
         )
+        require_trainable(self.model, self.windows)
+        require_encodable(self.model, self.validate.wave_speed, self.validate.walls)
         self.folder = self._prepare()
 
     def run(self) -> TrainResult:
@@ -152,6 +155,8 @@ class _Job:
 
     def _prepared(self) -> RunFolder:
         config = self.config
+        if not config.overwrite:
+            _require_same_data(Path(config.output), self.model.task, config.data)
         folder = RunFolder.prepare(
             config.output,
             command="train",
@@ -159,7 +164,6 @@ class _Job:
             existing="overwrite" if config.overwrite else "resume",
             may_differ=MAY_DIFFER,
         )
-        _require_same_data(folder.path, self.model.task, config.data)
         if not (folder.path / STATE).is_file():
             save_tensors(folder.path / INITIAL, self.model.state_dict())
         return folder
