@@ -2,8 +2,8 @@
 
 On one CPU thread, in single precision, a filter and its backward pass take a third of the time of torch's
 depthwise convolution (:mod:`slimwave.compression.axis_kernels`); with several threads, on GPUs, in mixed
-precision, and wherever a graph is recorded (export, compilation, counting), the layer is the convolution that
-it derives from. Both agree to rounding.
+precision, without numba, and wherever a graph is recorded (export, compilation, counting), the layer is the
+convolution that it derives from. Both agree to rounding.
 """
 
 import math
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from slimwave.compression.axis_kernels import (
+    COMPILED,
     filter_kernels,
     weight_gradient_across,
     weight_gradient_along,
@@ -100,7 +101,7 @@ def _runs_compiled(x: Tensor, weight: Tensor) -> bool:
     plain = type(x) is Tensor and x.is_cpu and x.dtype is weight.dtype is torch.float32
     lone = torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu")
     watched = torch.compiler.is_compiling() or _as_convolutions.get() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    return plain and lone and not watched
+    return COMPILED and plain and lone and not watched
 
 
 class _AxisFilter(torch.autograd.Function):

@@ -8,6 +8,9 @@ these loops read the field once, add k products in a register, and write once.
 
 Fields are contiguous: (samples, channels, before, nodes, after), with the axes before and after the filtered
 one flattened. Where nothing comes after it, the loops run along the filtered axis itself.
+
+Without numba, or with its compiler switched off, the loops are Python's own: right, but far too slow to be
+used, and `COMPILED` is false.
 """
 
 import contextlib
@@ -15,9 +18,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+# numba brings llvmlite, which it cannot do without: neither is asked for by itself.
+try:
+    import numba
+except ImportError:  # missing, or not made for this Python or numpy
+    COMPILED = False
+else:
+    COMPILED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 Floats = NDArray[np.float32]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,7 +49,9 @@ class FilterKernels(NamedTuple):
 
 
 def _compiled(function: F) -> F:
-    """Compile on first use; keep the machine code on disk where a cache folder can be written."""
+    """Compile on first use, if anything can; keep the machine code on disk where a cache can be written."""
+    if not COMPILED:
+        return function
     fast = {"contract", "reassoc", "nsz"}
     compiled_function = numba.njit(nogil=True, fastmath=fast, error_model="numpy")(function)
     with contextlib.suppress(RuntimeError):
