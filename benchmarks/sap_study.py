@@ -32,9 +32,11 @@ from shared.sap_runs import (
     FULL,
     RIVALS,
     UNPRUNED,
+    WIDE,
     Contender,
     Plan,
     Run,
+    Schedule,
     Seed,
     make_data,
     one_way,
@@ -46,18 +48,21 @@ from slimwave.surrogates.pruning_settings import SAPConfig
 from slimwave.surrogates.training_settings import FitConfig, ValidationConfig
 
 ONE_WAY = one_way(16)
-BOTH = (FULL, ONE_WAY)
+ALL = (FULL, ONE_WAY, WIDE)
 FAST = SAPConfig(eta=0.1, gamma=1.6)
 PLAN = Plan(
     networks={
         FULL: NetworkConfig(width=12),
         ONE_WAY: NetworkConfig(width=12, conv="cp", rank=16),
         one_way(8): NetworkConfig(width=12, conv="cp", rank=8),
+        WIDE: NetworkConfig(width=24),
     },
     contenders=(
-        Contender("SAP", BOTH, sap=FAST),
-        Contender("lottery", BOTH, "lottery"),
-        Contender("one-shot", BOTH, "oneshot"),
+        Contender("SAP", ALL, sap=FAST),
+        Contender("lottery", ALL, "lottery"),
+        Contender("one-shot", (FULL, ONE_WAY), "oneshot"),
+        Contender("SAP, rewound", (FULL,), sap=FAST, rewind="early"),
+        Contender("SAP, terms", (ONE_WAY,), sap=replace(FAST, scope="term", gamma=1.0)),
         Contender("SAP, short rounds", (FULL,), sap=replace(FAST, gamma=1.2), rounds=10),
         Contender("SAP, layers", (FULL,), sap=replace(FAST, scope="layer")),
         Contender("lottery to collapse", (FULL,), "lottery", rate=0.6),
@@ -68,8 +73,9 @@ PLAN = Plan(
     trajectories=(48, 8, 12),
     grid=32,
     train=FitConfig(steps=800, unroll=(1, 2, 4)),
-    rounds=5,
-    refit=FitConfig(steps=160, learning_rate=8e-3, warmup=10, unroll=(1, 2, 4)),
+    schedule=Schedule(rounds=5, steps=160),
+    longer={WIDE: Schedule(rounds=6, steps=400)},
+    refit=FitConfig(learning_rate=8e-3, warmup=10, unroll=(1, 2, 4)),
     validation=ValidationConfig(steps=40),
 )
 QUICK = replace(
@@ -83,8 +89,9 @@ QUICK = replace(
     trajectories=(4, 2, 2),
     grid=16,
     train=replace(PLAN.train, steps=8, warmup=1),
-    rounds=3,
-    refit=replace(PLAN.refit, steps=4, warmup=1, unroll=(2,)),
+    schedule=Schedule(rounds=3, steps=4),
+    longer={},
+    refit=replace(PLAN.refit, warmup=1, unroll=(2,)),
 )
 TOLERANCE = 1.05
 FEWEST = 0.1
@@ -92,28 +99,36 @@ FEWEST = 0.1
 
 @dataclass(frozen=True)
 class Findings:
-    """The runs, and the errors of the full CNN that they are held against, one per seed."""
+    """The runs, and the errors of the full CNNs that they are held against, one per seed.
+
+    One-way CNNs are held against the full CNN of their width, the wide CNN against itself.
+    """
 
     runs: list[Run]
     chosen: list[dict[str, Any]]
 
-    def full(self, at: int) -> dict[int, float]:
-        """Validation errors of the full CNN by seed: as trained (0), or after the last refit (-1)."""
-        return {run["seed"]: run["rounds"][at]["error"] for run in select(self.runs, FULL, CONTROL)}
+    def full(self, at: int, network: str = FULL) -> dict[int, float]:
+        """Errors of a network's full CNN by seed: as trained (0), or after the last refit (-1)."""
+        return {run["seed"]: run["rounds"][at]["error"] for run in select(self.runs, base(network), CONTROL)}
 
-    def weights(self) -> int:
-        """Weights of the full CNN that can be pruned."""
-        return int(select(self.runs, FULL, CONTROL)[0]["rounds"][0]["weights_total"])
+    def weights(self, network: str = FULL) -> int:
+        """Weights of a network's full CNN that can be pruned."""
+        return int(select(self.runs, base(network), CONTROL)[0]["rounds"][0]["weights_total"])
 
-    def kept_within(self, runs: Sequence[Run], at: int) -> float:
+    def kept_within(self, network: str, runs: Sequence[Run], at: int) -> float:
         """Least share of the full CNN's weights within the tolerance, median over seeds; else 1."""
-        limits = self.full(at)
+        limits, weights = self.full(at, network), self.weights(network)
         rounds = [sparsest(run, TOLERANCE * limits[run["seed"]]) for run in runs]
-        return median(one["weights_kept"] / self.weights() if one else 1.0 for one in rounds)
+        return median(one["weights_kept"] / weights if one else 1.0 for one in rounds)
 
     def names(self) -> list[tuple[str, str]]:
         """Return network and contender of all runs, in order."""
         return list(dict.fromkeys((run["network"], run["name"]) for run in self.runs))
+
+
+def base(network: str) -> str:
+    """Return the full CNN that a network is held against."""
+    return WIDE if network == WIDE else FULL
 
 
 def collect(plan: Plan, output: Path, seeds: Sequence[int], *, start: bool) -> Findings:
@@ -126,12 +141,12 @@ def collect(plan: Plan, output: Path, seeds: Sequence[int], *, start: bool) -> F
             last = run["rounds"][-1]
             print(f"seed {seed}, {run['network']}, {run['name']}: {last['error']:.4f}", file=sys.stderr)
             runs.append(run)
-    limits = Findings(runs, []).full(-1)
-    findings = Findings([run for run in runs if run["seed"] in limits], [])
-    if not limits:
+    known = Findings(runs, [])
+    findings = Findings([run for run in runs if run["seed"] in known.full(-1, run["network"])], [])
+    if not findings.runs:
         raise SystemExit(f"{output} holds no finished control yet; run the study without --finished")
     for run in findings.runs:
-        limit = TOLERANCE * limits[run["seed"]]
+        limit = TOLERANCE * known.full(-1, run["network"])[run["seed"]]
         round_ = run["rounds"][-1] if run["name"] in UNPRUNED else sparsest(run, limit)
         if round_:
             judge = Seed(plan, output, run["seed"])
@@ -148,8 +163,8 @@ def targets(plan: Plan, findings: Findings) -> list[Target]:
     for network in plan.leader.networks:
         ours = select(runs, network, leader)
         for at, what in ((0, "trained"), (-1, "control")) if ours else ():
-            name = f"{network} CNN, {leader}: weights kept within {TOLERANCE:g}x full CNN ({what})"
-            found.append(Target(name, findings.kept_within(ours, at), FEWEST))
+            name = f"{network} CNN, {leader}: weights kept within {TOLERANCE:g}x {base(network)} CNN ({what})"
+            found.append(Target(name, findings.kept_within(network, ours, at), FEWEST))
         for rival in RIVALS:
             if ours and (theirs := select(runs, network, rival)):
                 worst, beyond, end = behind(ours, theirs)
@@ -183,13 +198,14 @@ def table(findings: Findings) -> list[str]:
 def row(findings: Findings, network: str, name: str) -> list[str]:
     """One contender's row."""
     runs = select(findings.runs, network, name)
-    kept = median(run["rounds"][-1]["weights_kept"] / findings.weights() for run in runs)
+    weights = findings.weights(network)
+    kept = median(run["rounds"][-1]["weights_kept"] / weights for run in runs)
     held_out = [one["test_error"] for one in select(findings.chosen, network, name)]
     courses = Counter(
         course([one["pq_index_after"] for one in run["rounds"]]) for run in runs if name not in UNPRUNED
     )
     told = "; ".join(f"{words} ({count})" for words, count in courses.most_common())
-    within = [findings.kept_within(runs, at) for at in (-1, 0)]
+    within = [findings.kept_within(network, runs, at) for at in (-1, 0)]
     least = ["–" if name in UNPRUNED or share == 1 else f"{share:.1%}" for share in within]
     cells = [network, name, str(len(runs)), f"{kept:.1%}", percent(last_errors(runs)), *least]
     return [*cells, percent(held_out) if held_out else "–", told or "–"]
@@ -210,7 +226,9 @@ def write_report(findings: Findings, judged: Sequence[Target], folder: Path) -> 
         "full CNN, trained": median(findings.full(0).values()),
         "full CNN, control": median(findings.full(-1).values()),
     }
-    if pruned := [run for run in findings.runs if run["name"] not in UNPRUNED]:
+    if pruned := [
+        run for run in findings.runs if run["name"] not in UNPRUNED and base(run["network"]) == FULL
+    ]:
         draw_errors(pruned, limits, folder / "images" / "sap_errors.png")
         draw_indices(pruned, folder / "images" / "sap_indices.png")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -40,7 +40,7 @@ from slimwave.surrogates.training import train
 from slimwave.surrogates.training_settings import FitConfig, TrainConfig, ValidationConfig
 from slimwave.surrogates.validation import RolloutValidator
 
-FULL = "full"
+FULL, WIDE = "full", "wide"
 RIVALS = ("lottery", "one-shot")
 CONTROL = "not pruned"
 DECOMPOSED = "decomposed"
@@ -56,7 +56,8 @@ class Contender:
     """One way to prune.
 
     `rate` is the share that lottery and one-shot remove in a round; None chooses it so that they end at as
-    many weights as SAP, after as many rounds. Another number of rounds than the plan's shares the same steps.
+    many weights as SAP, after as many rounds. Another number of rounds than the network's shares the same
+    steps. `rewind` says where survivors begin to be retrained, see `PruneConfig`.
     """
 
     name: str
@@ -65,11 +66,20 @@ class Contender:
     sap: SAPConfig = field(default_factory=SAPConfig)
     rate: float | None = None
     rounds: int | None = None
+    rewind: Literal["none", "early", "initial"] = "none"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Rounds of prune and retrain, and the optimiser steps of each."""
+
+    rounds: int
+    steps: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of the study."""
+    """Sizes of the study; `longer` are the schedules of networks that do not follow the common one."""
 
     networks: dict[str, NetworkConfig]
     contenders: tuple[Contender, ...]
@@ -77,9 +87,14 @@ class Plan:
     trajectories: tuple[int, int, int]
     grid: int
     train: FitConfig
-    rounds: int
+    schedule: Schedule
     refit: FitConfig
     validation: ValidationConfig
+    longer: dict[str, Schedule] = field(default_factory=dict)
+
+    def schedule_of(self, network: str) -> Schedule:
+        """Rounds and steps of a network's contenders and of its control."""
+        return self.longer.get(network, self.schedule)
 
     @property
     def leader(self) -> Contender:
@@ -125,7 +140,11 @@ class Seed:
 
     def _finished(self, network: str, name: str) -> bool:
         folder = self._folder_of(network, name)
-        return _done(folder) if name not in UNPRUNED else len(_errors(folder)) > self.plan.rounds
+        return (
+            _done(folder)
+            if name not in UNPRUNED
+            else len(_errors(folder)) > self.plan.schedule_of(network).rounds
+        )
 
     def _folder_of(self, network: str, name: str) -> Path:
         return self.folder / f"{network}, {name}"
@@ -137,7 +156,7 @@ class Seed:
             output=self.folder / network,
             network=self.plan.networks[network],
             fit=self.plan.train,
-            validation=replace(self.plan.validation, every=self.plan.train.steps),
+            validation=replace(self.plan.validation, every=max(1, self.plan.train.steps // 8)),
             device="cpu",
             seed=self.seed,
         )
@@ -160,8 +179,9 @@ class Seed:
     def pruned(self, network: str, contender: Contender) -> Run:
         """Prune a trained network in rounds."""
         folder = self._folder_of(network, contender.name)
-        rounds = contender.rounds or self.plan.rounds
-        steps = self.plan.rounds * self.plan.refit.steps // rounds
+        schedule = self.plan.schedule_of(network)
+        rounds = contender.rounds or schedule.rounds
+        steps = schedule.rounds * schedule.steps // rounds
         config = PruneConfig(
             model=self.trained(network),
             data=self.output / "data",
@@ -170,6 +190,7 @@ class Seed:
             schedule=contender.schedule,
             rate=0.5 if contender.schedule == "sap" else self._rate(network, contender),
             rounds=rounds,
+            rewind=contender.rewind,
             tolerance=None,
             fit=replace(self.plan.refit, steps=steps),
             validation=replace(self.plan.validation, every=steps),
@@ -195,7 +216,7 @@ class Seed:
             return contender.rate
         rounds = self.pruned(network, self.plan.leader)["rounds"]
         kept = rounds[-1]["weights_kept"] / rounds[-1]["weights_total"]
-        return float(1 - kept ** (1 / self.plan.rounds))
+        return float(1 - kept ** (1 / self.plan.schedule_of(network).rounds))
 
     def _refits(self, model: Surrogate, network: str, name: str) -> Run:
         folder = self._folder_of(network, name)
@@ -204,9 +225,10 @@ class Seed:
         errors = _errors(folder) or [validate(model)]
         if len(errors) > 1:
             model = load_model(folder)
-        fit = self.plan.refit
+        schedule = self.plan.schedule_of(network)
+        fit = replace(self.plan.refit, steps=schedule.steps)
         windows = training_windows(self.output / "data", model.config, fit)
-        for number in range(len(errors), self.plan.rounds + 1):
+        for number in range(len(errors), schedule.rounds + 1):
             position = folder / f"refit_{number:02d}.safetensors"
             seed = round_seed(self.seed, number)
             errors.append(refit(model, windows, fit, validate, every=fit.steps, seed=seed, position=position))
