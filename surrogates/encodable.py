@@ -27,7 +27,7 @@ def require_encodable(model: Surrogate, wave_speed: Tensor, walls: Tensor) -> No
         If the network cannot take such a grid or such sides.
     """
     device = model.scale.device
-    sides = walls.unique(dim=0).to(device)
+    sides: Tensor = torch.unique(walls, dim=0).to(device)
     model.encode(wave_speed[:1].expand(len(sides), -1, -1, -1).to(device), sides)
 
 

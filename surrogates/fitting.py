@@ -47,8 +47,18 @@ Validate = Callable[[Surrogate], float]
 Record = dict[str, Any]
 
 
+REMEDY = (
+    "use a smaller --fit.learning_rate, with --overwrite or another --output since a run goes on with its "
+    "own settings only; or check the dataset with 'slimwave check'"
+)
+
+
 class TrainingDivergedError(RuntimeError):
     """The loss or its gradient is no longer finite, or beyond all bounds."""
+
+
+class BlownUpError(TrainingDivergedError):
+    """A fit has come to its end, and every rollout that was to judge it has blown up."""
 
 
 class Fitter:
@@ -139,7 +149,7 @@ class Fitter:
             Called with the record of an epoch and whether its validation is the best so far, while the model
             holds the weights that were validated.
         state_file
-            Where the position is kept after every validation; resumed from if it exists.
+            Where the position is kept after every validation that is finite; resumed from if it exists.
         progress
             Show a bar with the time left on standard error.
         label
@@ -149,6 +159,8 @@ class Fitter:
         ------
         TrainingDivergedError
             At the first loss or gradient that is not finite, or a loss that has exploded.
+        BlownUpError
+            At the end, if no validation has been finite.
         """
         if state_file.is_file():
             self.load(state_file)
@@ -160,8 +172,9 @@ class Fitter:
                 record["cpu_seconds"] = spent + time.process_time()
                 self._validate(validate, record, on_validation)
                 bar.set_postfix(loss=f"{record['loss']:.2g}", rollout=f"{record['rollout_error']:.3g}")
-                if self.processes.leads:
+                if self.processes.leads and math.isfinite(record["rollout_error"]):
                     self.save(state_file)
+        self._require_validated()
         return self.position
 
     def step(self) -> Tensor:
@@ -269,14 +282,25 @@ class Fitter:
         place = int(bounded.logical_not().nonzero()[0])
         kept = (
             f"the best checkpoint, from step {self.position.best_step}, is kept"
-            if self.position.best_error is not None
-            else "no checkpoint had been validated yet"
+            if self._validated
+            else "no checkpoint had a finite validation error yet"
         )
         raise TrainingDivergedError(
             f"training diverged at step {first + place + 1}: loss {taken[place, 0]:g}, gradient norm "
-            f"{taken[place, -1]:g}; {kept}. Use a smaller --fit.learning_rate, or check the dataset with "
-            "'slimwave check'"
+            f"{taken[place, -1]:g}; {kept}; {REMEDY}"
         )
+
+    @property
+    def _validated(self) -> bool:
+        """Whether any validation has been finite."""
+        return self.position.best_error is not None and math.isfinite(self.position.best_error)
+
+    def _require_validated(self) -> None:
+        if not self._validated:
+            raise BlownUpError(
+                f"training diverged: no validation up to step {self.position.step} of {self.fit.steps} had a "
+                f"finite rollout error, so no checkpoint is kept; {REMEDY}"
+            )
 
     def _update_average(self, step: int) -> None:
         if self.average:
@@ -291,7 +315,8 @@ class Fitter:
         self.model.load_state_dict(self.average, strict=False)
         self.model.eval()
         error = self.processes.from_leader(validate(self.model) if self.processes.leads else math.nan)
-        best = self.position.best_error is None or error < self.position.best_error
+        least = self.position.best_error if self.position.best_error is not None else math.inf
+        best = error < least
         self.position = replace(self.position, cpu_seconds=record["cpu_seconds"])
         if best:
             self.position = replace(self.position, best_error=error, best_step=self.position.step)

@@ -9,6 +9,7 @@ Every finished round is one file, ``rounds/round_NN.safetensors``, with its weig
 interrupted job goes on after its last finished round, and within a round at its last validation.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -42,9 +43,11 @@ from slimwave.surrogates.checkpoints import (
 )
 from slimwave.surrogates.devices import cpu_threads, resolve_device
 from slimwave.surrogates.encodable import require_encodable, require_trainable
+from slimwave.surrogates.fitting import REMEDY, TrainingDivergedError
 from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.refitting import forget_refit, refit, round_seed
 from slimwave.surrogates.round_files import ROUNDS, restore_round, round_file, save_round
+from slimwave.surrogates.speed_limit import require_speed
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training import EARLY, INITIAL, MAY_DIFFER
 from slimwave.surrogates.unrolling import require_compiler
@@ -100,12 +103,14 @@ def prune(config: PruneConfig, *, progress: bool = False) -> PruneResult:
     OSError
         If the output folder cannot be written.
     TrainingDivergedError
-        If a retraining diverges; the finished rounds are kept.
+        If the loss of a retraining diverges; the finished rounds are kept. A round whose rollouts blow up is
+        infinitely wrong instead, and never within the tolerance.
     """
     device = resolve_device(config.device)
     model = load_model(config.model).to(device)
     info = dataset_info(config.data)
     stride = model.task.snapshots_per_step(info, f"the dataset {config.data}")
+    require_speed(model, info.max_speed, f"the dataset {config.data}")
     rewind_to = _rewind_weights(config, model)
     pruner = _pruner(config, model)
     with cpu_threads(config.threads):
@@ -203,6 +208,7 @@ class _Job:
         if config.fit.compile:
             require_compiler(model.scale.device)
         require_trainable(model, self.windows)
+        require_speed(model, float(self.validator.wave_speed.max()), f"split valid of {config.data}")
         require_encodable(model, self.validator.wave_speed, self.validator.walls)
 
     def run(self, folder: RunFolder) -> PruneResult:
@@ -228,7 +234,7 @@ class _Job:
             self.pruner,
             retrain=self._retrain,
             validate=self._error,
-            reference=(lambda: self._retrain(0)) if self.config.reference == "finetuned" else None,
+            reference=self._finetune if self.config.reference == "finetuned" else None,
             stop=self.rules,
             rewind_to=self.rewind_to,
             finished=self.records,
@@ -239,6 +245,16 @@ class _Job:
 
     def _error(self) -> float:
         return self.validator(self.model.eval())
+
+    def _finetune(self) -> float:
+        """Retrain the reference, which has to be good for something."""
+        error = self._retrain(0)
+        if not math.isfinite(error):
+            raise TrainingDivergedError(
+                f"--reference finetuned diverged: no validation up to step {self.config.fit.steps} had a "
+                f"finite rollout error; {REMEDY}"
+            )
+        return error
 
     def _retrain(self, number: int) -> float:
         """Fit with the masks held; leave the best validated weights in the model and return their error."""

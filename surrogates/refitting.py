@@ -1,10 +1,13 @@
 """Fitting a model anew from the weights that it has: every pruning round, and fine-tuning on its own.
 
 A fit ends with the weights that were best on validation data, and leaves nothing behind. Interrupted, it goes
-on at its last validation.
+on at its last validation. One whose every validation blows up, as after pruning too much, is infinitely wrong
+and leaves the weights as they were.
 """
 
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import numpy as np
 from slimwave.compression.sap import SAPPruner
 from slimwave.data.windows import WaveWindows
 from slimwave.surrogates.checkpoints import load_weights, save_tensors
-from slimwave.surrogates.fitting import Fitter, Validate
+from slimwave.surrogates.fitting import BlownUpError, Fitter, Validate
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.training_settings import FitConfig
 
@@ -36,6 +39,8 @@ def refit(
     label: str = "refit",
 ) -> float:
     """Fit a model in place; leave its best validated weights in it and return their validation error.
+
+    The error is infinite, and the weights are those at the beginning, if no validation is finite.
 
     Parameters
     ----------
@@ -67,18 +72,21 @@ def refit(
         if best:
             save_tensors(_best(position), model.state_dict())
 
-    with Fitter(model, windows, fit, seed=seed, pruner=pruner) as fitter:
-        reached = fitter.run(
+    if not position.is_file():
+        save_tensors(_best(position), model.state_dict())
+    error: float | None = math.inf
+    with Fitter(model, windows, fit, seed=seed, pruner=pruner) as fitter, suppress(BlownUpError):
+        error = fitter.run(
             validate,
             every=every,
             on_validation=keep_best,
             state_file=position,
             progress=progress,
             label=label,
-        )
+        ).best_error
     load_weights(model, _best(position))
-    assert reached.best_error is not None
-    return reached.best_error
+    assert error is not None
+    return error
 
 
 def forget_refit(position: Path) -> None:

@@ -5,17 +5,20 @@
 (0.0893, 0.0041)
 
 Every seed is a training of its own in ``seed_0``, ``seed_1``, … below the run folder, so that an interrupted
-series goes on within the training that was cut off, and more seeds can be added to a finished one.
+series goes on within the training that was cut off, and more seeds can be added to a finished one. A seed
+that diverges is listed as such and does not cost the others.
 """
 
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slimwave.data.durable import write_text
 from slimwave.data.plain import to_plain
 from slimwave.data.run_folders import LOG, RunFolder, RunFolderError
+from slimwave.surrogates.fitting import TrainingDivergedError
 from slimwave.surrogates.processes import launched
 from slimwave.surrogates.training import MAY_DIFFER, STATE, TrainResult, train
 from slimwave.surrogates.training_settings import TrainConfig
@@ -32,25 +35,30 @@ class SeedsResult:
     folder
         Run folder of the series.
     seeds
-        The seeds.
+        The seeds whose trainings came to their end.
     results
         Outcome of each.
+    diverged
+        Why each of the other seeds has none.
     mean, spread
-        Mean and sample standard deviation (n − 1) of the validation rollout errors; no spread for one seed.
+        Mean and sample standard deviation (n − 1) of the validation rollout errors; no spread for one seed,
+        and neither where all have diverged.
     """
 
     folder: Path
     seeds: tuple[int, ...]
     results: tuple[TrainResult, ...]
-    mean: float
+    diverged: dict[int, str]
+    mean: float | None
     spread: float | None
 
     @classmethod
-    def of(cls, folder: Path, seeds: tuple[int, ...], results: tuple[TrainResult, ...]) -> "SeedsResult":
+    def of(cls, folder: Path, results: Mapping[int, TrainResult], diverged: dict[int, str]) -> "SeedsResult":
         """Sum up trainings."""
-        errors = [result.rollout_error for result in results]
+        errors = [result.rollout_error for result in results.values()]
+        mean = statistics.fmean(errors) if errors else None
         spread = statistics.stdev(errors) if len(errors) > 1 else None
-        return cls(folder, seeds, results, statistics.fmean(errors), spread)
+        return cls(folder, tuple(results), tuple(results.values()), diverged, mean, spread)
 
 
 def train_seeds(config: TrainConfig, *, progress: bool = False) -> SeedsResult:
@@ -66,9 +74,15 @@ def train_seeds(config: TrainConfig, *, progress: bool = False) -> SeedsResult:
     if launched() > 1:
         raise ValueError("--seeds: expected one process, got several; give each seed a torchrun of its own")
     folder = _prepare(config)
-    results = tuple(train(_of_seed(config, seed), progress=progress) for seed in config.seeds)
-    outcome = SeedsResult.of(folder.path, config.seeds, results)
-    _keep(outcome, folder)
+    results: dict[int, TrainResult] = {}
+    diverged: dict[int, str] = {}
+    for seed in config.seeds:
+        try:
+            results[seed] = train(_of_seed(config, seed), progress=progress)
+        except TrainingDivergedError as error:
+            diverged[seed] = str(error)
+    outcome = SeedsResult.of(folder.path, results, diverged)
+    _keep(outcome, folder, config.seeds)
     return outcome
 
 
@@ -88,11 +102,15 @@ def _of_seed(config: TrainConfig, seed: int) -> TrainConfig:
     return replace(config, seed=seed, seeds=(), output=Path(config.output) / f"seed_{seed}", overwrite=False)
 
 
-def _keep(outcome: SeedsResult, folder: RunFolder) -> None:
+def _keep(outcome: SeedsResult, folder: RunFolder, seeds: Sequence[int]) -> None:
     """Write the figures as JSON, one log line per seed, and close the folder."""
     plain = to_plain(outcome)
     write_text(folder.path / RESULT_FILE, json.dumps(plain, indent=1) + "\n")
     (folder.path / LOG).unlink(missing_ok=True)
-    for seed, result in zip(outcome.seeds, outcome.results, strict=True):
-        folder.log(seed=seed, **to_plain(result))
-    folder.finish(mean=outcome.mean, spread=outcome.spread, seeds=list(outcome.seeds))
+    results = dict(zip(outcome.seeds, outcome.results, strict=True))
+    for seed in seeds:
+        known = to_plain(results[seed]) if seed in results else {"diverged": outcome.diverged[seed]}
+        folder.log(seed=seed, **known)
+    folder.finish(
+        mean=outcome.mean, spread=outcome.spread, seeds=outcome.seeds, diverged=sorted(outcome.diverged)
+    )

@@ -22,6 +22,7 @@ from slimwave.surrogates.forecasting import rollout as roll_out
 from slimwave.surrogates.pruning import prune as prune_model
 from slimwave.surrogates.pruning_settings import PruneConfig
 from slimwave.surrogates.rollout_settings import RolloutConfig
+from slimwave.surrogates.seeds import SeedsResult
 from slimwave.surrogates.seeds import train_seeds as train_from_seeds
 from slimwave.surrogates.training import train as train_model
 from slimwave.surrogates.training_settings import TrainConfig
@@ -106,16 +107,26 @@ def train(config: TrainConfig) -> Outcome:
 def _train_seeds(config: TrainConfig) -> Outcome:
     trained = train_from_seeds(config, progress=True)
     headers = ["seed", "validation rollout error", "best step", "processor time, s"]
-    rows = [
-        [str(seed), tables.percent(r.rollout_error), str(r.best_step), f"{r.cpu_seconds:.0f}"]
+    told = {
+        seed: [tables.percent(r.rollout_error), str(r.best_step), f"{r.cpu_seconds:.0f}"]
         for seed, r in zip(trained.seeds, trained.results, strict=True)
-    ]
+    }
+    told |= {seed: ["diverged", tables.MISSING, tables.MISSING] for seed in trained.diverged}
+    table = tables.markdown(headers, [[str(seed), *told[seed]] for seed in config.seeds])
+    why = [f"seed {seed}: {reason}" for seed, reason in trained.diverged.items()]
+    text = "\n".join([table, *why, f"{trained.folder}: {_of_seeds(trained, len(told))}"])
+    return Outcome(to_plain(trained), text, ok=not trained.diverged)
+
+
+def _of_seeds(trained: SeedsResult, asked: int) -> str:
+    """Say mean and standard deviation of the seeds that came to their end."""
+    if trained.mean is None:
+        return f"none of {asked} seeds came to its end"
     spread = "" if trained.spread is None else f" ± {tables.percent(trained.spread)}"
-    text = (
-        f"{tables.markdown(headers, rows)}\n{trained.folder}: validation rollout error "
-        f"{tables.percent(trained.mean)}{spread} (mean and standard deviation of {len(rows)} seeds)"
+    return (
+        f"validation rollout error {tables.percent(trained.mean)}{spread} "
+        f"(mean and standard deviation of {len(trained.seeds)} seeds)"
     )
-    return Outcome(to_plain(trained), text)
 
 
 def prune(config: PruneConfig) -> Outcome:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -319,6 +320,26 @@ def test_divergence_keeps_the_finished_rounds(
         prune(pruning(tmp_path / "run"))
     kept = load_tensors(tmp_path / "run" / "rounds" / "round_01.safetensors")
     assert all(torch.isfinite(value).all() for value in kept.values() if value.is_floating_point())
+
+
+def test_a_round_that_blows_up_is_infinitely_wrong_and_not_chosen(
+    pruning: Settings, tmp_path: Path, scripted: Callable[[list[float]], None]
+) -> None:
+    """Reference 0.1; round 1 ends well; no validation of the retraining of round 2 is finite."""
+    scripted([0.1, 0.5, 0.2, 0.1, 0.6, math.inf, math.nan])
+    result = prune(pruning(tmp_path / "run", tolerance=1.1, rounds=2))
+    assert [record.error for record in result.rounds] == [0.1, 0.1, math.inf]
+    assert result.chosen_round == 1
+    assert zero_share(tmp_path / "run") == pytest.approx(1 - result.rounds[1].kept / result.rounds[0].kept)
+    assert prune(pruning(tmp_path / "run", tolerance=1.1, rounds=2)).rounds == result.rounds
+
+
+def test_a_reference_that_blows_up_ends_the_pruning(
+    pruning: Settings, tmp_path: Path, scripted: Callable[[list[float]], None]
+) -> None:
+    scripted([math.inf] * 9)
+    with pytest.raises(TrainingDivergedError, match="no validation up to step 4"):
+        prune(pruning(tmp_path / "run", reference="finetuned"))
 
 
 def test_a_damaged_round_is_refused(pruning: Settings, tmp_path: Path) -> None:

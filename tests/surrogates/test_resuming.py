@@ -165,8 +165,32 @@ def test_nan_before_the_first_validation_says_so(
     training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, call=1, factor=math.nan)
-    with pytest.raises(TrainingDivergedError, match=r"step 1: .*no checkpoint had been validated yet"):
+    with pytest.raises(TrainingDivergedError, match=r"step 1: .*no checkpoint had a finite .* error yet"):
         train(training(tmp_path / "run"))
+
+
+def test_a_validation_that_has_blown_up_is_never_the_best(training: Settings, tmp_path: Path) -> None:
+    """One huge step: its loss, from before it, is finite, but no rollout of what it leaves is."""
+    fit = FitConfig(steps=1, batch_size=2, learning_rate=1e10, warmup=0, unroll=(1,))
+    with pytest.raises(TrainingDivergedError, match=r"no validation up to step 1 .*--overwrite"):
+        train(training(tmp_path / "run", fit=fit))
+    assert not list((tmp_path / "run").glob("model*"))
+    assert not (tmp_path / "run" / "training.safetensors").exists()
+    assert not RunFolder.open(tmp_path / "run").done
+
+
+def test_a_fit_that_has_blown_up_does_not_replace_its_last_good_position(
+    training: Settings, tmp_path: Path
+) -> None:
+    """Validated at steps 2, 4 and 6; the run goes on from step 2, and a smaller rate needs --overwrite."""
+    with pytest.MonkeyPatch.context() as patch:
+        errors = iter([0.3, math.inf, math.nan])
+        patch.setattr("slimwave.surrogates.training.RolloutValidator.__call__", lambda *_: next(errors))
+        result = train(training(tmp_path / "run"))
+    assert (result.best_step, result.rollout_error, result.steps) == (2, 0.3, 6)
+    assert load_training(tmp_path / "run" / "training.safetensors")[1].step == 2
+    bests = [record["best"] for record in RunFolder.open(tmp_path / "run").records()]
+    assert bests == [True, False, False]
 
 
 def spoil(patch: pytest.MonkeyPatch, call: int, factor: float) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from slimwave.commands import train as train_command
 from slimwave.surrogates import seeds
 from slimwave.surrogates.checkpoints import load_tensors
+from slimwave.surrogates.fitting import TrainingDivergedError
 from slimwave.surrogates.seeds import train_seeds
 from slimwave.surrogates.training import TrainResult, train
 from slimwave.surrogates.training_settings import TrainConfig
@@ -55,6 +57,49 @@ def test_an_interrupted_series_goes_on_and_seeds_can_be_added(
 
 def test_one_seed_has_no_spread(training: Settings, tmp_path: Path) -> None:
     assert train_seeds(training(tmp_path / "run", seeds=(0,))).spread is None
+
+
+def test_a_seed_that_diverges_does_not_cost_the_others(
+    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 1 of three diverges: it is listed, the others are summed up, and the command fails."""
+
+    def diverging(config: TrainConfig, *, progress: bool) -> TrainResult:
+        if config.seed == 1:
+            raise TrainingDivergedError("training diverged at step 4")
+        return train(config, progress=progress)
+
+    monkeypatch.setattr(seeds, "train", diverging)
+    config = training(tmp_path / "run", seeds=(0, 1, 2))
+    trained = train_seeds(config)
+    assert (trained.seeds, trained.diverged) == ((0, 2), {1: "training diverged at step 4"})
+    assert trained.mean == pytest.approx(statistics.mean(r.rollout_error for r in trained.results))
+    kept = json.loads((tmp_path / "run" / "seeds.json").read_text())
+    assert (kept["seeds"], kept["diverged"]) == ([0, 2], {"1": "training diverged at step 4"})
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(line["seed"], line.get("diverged")) for line in lines] == [
+        (0, None),
+        (1, "training diverged at step 4"),
+        (2, None),
+    ]
+    outcome = train_command(config)
+    assert not outcome.ok
+    table = [line.split("|")[1:3] for line in outcome.text.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in table[3]] == ["1", "diverged"]
+    assert "standard deviation of 2 seeds" in outcome.text
+    assert "seed 1: training diverged at step 4" in outcome.text
+
+
+def test_seeds_that_all_diverge_have_no_mean(
+    training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(config: TrainConfig, *, progress: bool) -> TrainResult:
+        raise TrainingDivergedError("training diverged at step 4")
+
+    monkeypatch.setattr(seeds, "train", diverging)
+    config = training(tmp_path / "run", seeds=(0, 1))
+    assert train_seeds(config).mean is None
+    assert "none of 2 seeds" in train_command(config).text
 
 
 def test_mistakes_are_told(training: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
