@@ -25,17 +25,36 @@ NOISE = 1
 """Sets the random numbers of a sample's noise apart from those of a step's symmetry."""
 
 
-def training_windows(data: Path, network: NetworkConfig, fit: FitConfig, *, stride: int = 1) -> WaveWindows:
+def training_windows(
+    data: Path, network: NetworkConfig, fit: FitConfig, *, stride: int = 1, processes: int = 1
+) -> WaveWindows:
     """Windows of the training split with all that a network reads and is unrolled to.
 
     Parameters
     ----------
     stride
         Snapshots in one macro step.
+    processes
+        Processes that share a batch.
+
+    Raises
+    ------
+    ValueError
+        If the trajectories are shorter than a window, or there are fewer windows than a batch takes.
     """
     block = network.shape().block
     horizon = block * max(fit.unroll)
-    return WaveWindows(data, "train", horizon=horizon, history=block, stride=stride, in_memory=fit.in_memory)
+    windows = WaveWindows(
+        data, "train", horizon=horizon, history=block, stride=stride, in_memory=fit.in_memory
+    )
+    most = len(windows) // processes
+    if fit.batch_size > most:
+        shared = f" for each of {processes} processes" if processes > 1 else ""
+        raise ValueError(
+            f"--fit.batch_size: expected at most {most}, since the training split has {len(windows)} "
+            f"windows{shared}, got {fit.batch_size}; use a smaller batch or generate more trajectories"
+        )
+    return windows
 
 
 class Batches:

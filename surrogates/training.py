@@ -76,7 +76,8 @@ def train(config: TrainConfig, *, progress: bool = False) -> TrainResult:
     OSError
         If the output folder cannot be written.
     TrainingDivergedError
-        If the loss is no longer finite or has exploded; the best checkpoint so far is kept.
+        If the loss is no longer finite or has exploded, or no validation was finite; the best checkpoint so
+        far is kept.
     MissingExtraError
         If TensorBoard is asked for and not installed.
     """
@@ -104,7 +105,9 @@ class _Job:
         fit = config.fit
         if config.log.tensorboard:
             require_tensorboard()
-        self.windows = training_windows(config.data, config.network, fit, stride=config.stride)
+        self.windows = training_windows(
+            config.data, config.network, fit, stride=config.stride, processes=processes.count
+        )
         task = WaveTask.of_windows(self.windows)
         self.model = initial_network(config.network, task, config.seed).to(device)
         self.fitter = Fitter(self.model, self.windows, fit, seed=config.seed, processes=processes)

@@ -7,7 +7,8 @@ import torch
 
 from slimwave.data.windows import WaveWindows
 from slimwave.surrogates.augmentation import Windows
-from slimwave.surrogates.batches import Batches
+from slimwave.surrogates.batches import Batches, training_windows
+from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.training_settings import FitConfig
 from slimwave.surrogates.walls import wall_mask
 
@@ -63,6 +64,20 @@ def test_a_batch_depends_on_seed_and_step_alone(windows: WaveWindows) -> None:
     assert all(torch.equal(a, b) for a, b in zip(later, again, strict=True))
     assert not torch.equal(later.state, earlier.state)
     assert not torch.equal(later.state, batches(windows, fit, seed=1).draw(9, 1).state)
+
+
+@pytest.mark.parametrize(("processes", "most"), [(1, 24), (5, 4)])
+def test_a_batch_larger_than_the_training_split_is_refused(dataset: Path, processes: int, most: int) -> None:
+    """24 windows; a batch of thousands of millions would be allocated before its first step."""
+
+    def of(size: int) -> WaveWindows:
+        fit = FitConfig(batch_size=size, unroll=(2,))
+        return training_windows(dataset, NetworkConfig(), fit, processes=processes)
+
+    assert len(of(most)) == 24
+    for size in (most + 1, 10**9):
+        with pytest.raises(ValueError, match=rf"--fit\.batch_size: expected at most {most}, .* got {size}"):
+            of(size)
 
 
 def test_noise_has_its_size_and_leaves_targets_and_dirichlet_walls_alone(windows: WaveWindows) -> None:
