@@ -47,6 +47,7 @@ from slimwave.surrogates.metrics import energy, energy_error
 from slimwave.surrogates.pruning import SPARSE
 from slimwave.surrogates.runtimes import Latency, measure_latency
 from slimwave.surrogates.scores import StepErrors, median_valid_time, reported_steps, step_errors, summarise
+from slimwave.surrogates.speed_limit import require_speed
 from slimwave.surrogates.training import MAY_DIFFER
 
 __all__ = ["PERSISTENCE", "Comparison", "Row", "Sample", "compare"]
@@ -244,12 +245,13 @@ def _judged_splits(config: CompareConfig, info: DatasetInfo) -> tuple[Split, ...
 
 
 def _require_encodable(competitors: Sequence[Competitor], data: Mapping[Split, Trajectories]) -> None:
-    """Refuse a model that cannot take the grid or the sides of a split, by its name."""
+    """Refuse a model that cannot take the grid, the sides or the speeds of a split, by its name."""
     for one in competitors:
         if not isinstance(one, ModelCompetitor):
             continue
-        for trajectories in data.values():
+        for split, trajectories in data.items():
             try:
+                require_speed(one.model, float(trajectories.c.max()), f"split {split}")
                 require_encodable(one.model, trajectories.c[:, None], trajectories.walls)
             except ValueError as error:
                 raise ValueError(f"--models {one.name!r}: {error}") from error

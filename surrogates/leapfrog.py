@@ -104,6 +104,15 @@ class LeapfrogCNN(Surrogate):
         return f"use --network.substeps {-(-needed // self._pad)}"
 
     @property
+    def max_wave_speed(self) -> float:
+        """Largest wave speed whose stiffness ``encode`` need not scale down, for a fresh strain."""
+        return max(self.task.max_speed, self.shape.substeps / self._substeps_per_speed)
+
+    def speed_remedy(self, max_speed: float) -> str:
+        """Say with how many substeps the network would follow waves of a speed."""
+        return f"use --network.substeps {math.ceil(max_speed * self._substeps_per_speed)}"
+
+    @property
     def _pad(self) -> int:
         """Cells to each side that one force reads."""
         strain = self._strain(0)
@@ -130,7 +139,7 @@ class LeapfrogCNN(Surrogate):
             raise ValueError(
                 f"--network.substeps {shape.substeps}: a wave of speed {task.max_speed:g} needs at least "
                 f"{needed} substeps of order {shape.time_order} in a macro step of {task.macro_step:g} on "
-                f"this grid; use --network.substeps {needed}"
+                f"this grid; {self.speed_remedy(task.max_speed)}"
             )
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> LeapfrogContext:

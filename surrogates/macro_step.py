@@ -112,6 +112,20 @@ class MacroStepNetwork(Surrogate):
         return f"use --network.substeps {math.ceil(needed * self._substeps_per_cell)}"
 
     @property
+    def max_wave_speed(self) -> float:
+        """Largest wave speed whose gates ``encode`` need not scale down, for fresh responses."""
+        return max(self.task.max_speed, self.shape.substeps / self._substeps_per_speed)
+
+    def speed_remedy(self, max_speed: float) -> str:
+        """Say with how many substeps the network would follow waves of a speed."""
+        return f"use --network.substeps {math.ceil(max_speed * self._substeps_per_speed)}"
+
+    @property
+    def _substeps_per_speed(self) -> float:
+        """Substeps for a wave of speed 1."""
+        return self._substeps_per_cell * self.task.macro_step / min(self.task.spacing)
+
+    @property
     def _substeps_per_cell(self) -> float:
         """Substeps that a wave needs to cross one cell; z = dt² c² |κ|² is largest at the band's edge."""
         dx, dy = self.task.spacing
@@ -119,12 +133,12 @@ class MacroStepNetwork(Surrogate):
         return edge / math.sqrt(stable_limit(self.shape.time_order))
 
     def _require_substeps(self) -> None:
-        needed = math.ceil(self.task.cells_per_step * self._substeps_per_cell)
+        needed = math.ceil(self.task.max_speed * self._substeps_per_speed)
         if self.shape.substeps < needed:
             raise ValueError(
                 f"--network.substeps {self.shape.substeps}: a wave of speed {self.task.max_speed:g} needs at "
                 f"least {needed} substeps of order {self.shape.time_order} in a macro step of "
-                f"{self.task.macro_step:g} on this inner grid; use --network.substeps {needed}"
+                f"{self.task.macro_step:g} on this inner grid; {self.speed_remedy(self.task.max_speed)}"
             )
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> MacroStepContext:

@@ -3,7 +3,6 @@
 Either way the start is checked against the model before a step is taken, and what is wrong is said by flag.
 """
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from slimwave.data.windows import dataset_info, load_trajectories
 from slimwave.surrogates.rollout_settings import RolloutConfig
+from slimwave.surrogates.speed_limit import require_speed
 from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.walls import SIDES, wall_codes, wall_mask
 
@@ -46,7 +46,8 @@ def dataset_start(config: RolloutConfig, model: Surrogate) -> Start:
     Raises
     ------
     ValueError
-        If the dataset is not one the model was made for, or there is no such trajectory or snapshot.
+        If the dataset is not one the model was made for, there is no such trajectory or snapshot, or its
+        waves are too fast for the model.
     """
     info = dataset_info(config.data)
     stride = model.task.snapshots_per_step(info, f"the dataset {config.data}")
@@ -62,9 +63,13 @@ def dataset_start(config: RolloutConfig, model: Surrogate) -> Start:
     last = config.start + (model.frames - 1) * stride
     _require_below("start", last, split.snapshots, f"snapshots in {config.split}")
     data = load_trajectories(config.data, config.split, limit=trajectory + 1)
+    wave_speed = data.c[-1:, None]
+    require_speed(
+        model, float(wave_speed.max()), f"trajectory {trajectory} of {config.split} in {config.data}"
+    )
     states = torch.stack([data.u[-1], data.v[-1]], dim=1)[config.start :: stride]
     known = model.join(states[None, : model.frames])
-    return Start(known, data.c[-1:, None], data.walls[-1:], states[model.frames :])
+    return Start(known, wave_speed, data.walls[-1:], states[model.frames :])
 
 
 def user_start(config: RolloutConfig, model: Surrogate) -> Start:
@@ -76,7 +81,7 @@ def user_start(config: RolloutConfig, model: Surrogate) -> Start:
         If a file does not exist.
     ValueError
         If an array has the wrong shape or values, the field does not fit its walls, or the waves are too fast
-        for the model's reach.
+        for the model.
     """
     assert config.initial is not None
     snapshots = _initial_snapshots(_array("initial", config.initial), model.frames)
@@ -84,7 +89,7 @@ def user_start(config: RolloutConfig, model: Surrogate) -> Start:
     wave_speed = _wave_speed(config.wave_speed, state.shape[-2:])
     walls = wall_codes(asdict(config.walls))[None]
     _require_rest_at_walls(snapshots, walls)
-    _require_reach(float(wave_speed.max()), model)
+    require_speed(model, float(wave_speed.max()), "--wave_speed")
     return Start(state, wave_speed, walls, snapshots[:0])
 
 
@@ -146,20 +151,6 @@ def _require_rest_at_walls(snapshots: Tensor, walls: Tensor) -> None:
                 f"--initial: {name} must vanish on Dirichlet walls, got {at_wall:.3g} of at most "
                 f"{largest:.3g}; taper it, or make the wall neumann (--walls.{SIDES[0]} neumann and so on)"
             )
-
-
-def _require_reach(max_speed: float, model: Surrogate) -> None:
-    limit = model.reach / model.frames * min(model.task.spacing) / model.task.macro_step
-    if max_speed > limit:
-        raise ValueError(
-            f"--wave_speed: the model reaches {model.reach} cells per {_steps(model.frames)}, enough for "
-            f"speeds up to {math.floor(limit * 100) / 100:g}, got {max_speed:g}; "
-            "train a model with a longer reach"
-        )
-
-
-def _steps(count: int) -> str:
-    return "macro step" if count == 1 else f"{count} macro steps"
 
 
 def _require_below(flag: str, value: int, limit: int, what: str) -> None:

@@ -1,6 +1,7 @@
 """The one interface of every surrogate: encode a medium once, then step a state again and again.
 
-A subclass fills two hooks, ``encode`` and ``step``, and names its ``reach`` and how to lengthen it:
+A subclass fills two hooks, ``encode`` and ``step``, and names its ``reach`` and how to lengthen it; where
+something else limits the speed of its waves, ``max_wave_speed`` and ``speed_remedy`` too:
 
 - ``encode(wave_speed, walls) -> context`` is called once per medium and holds all work that does not
   depend on the state;
@@ -10,6 +11,7 @@ A state is one snapshot, or a block of several that is advanced as a whole (``fr
 leave in physical units: normalisation is part of the model.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +58,21 @@ class Surrogate(nn.Module):
     def reach_remedy(self, needed: int) -> str:
         """Say with which flags the network would reach ``needed`` cells, as in "use --network.depth 5"."""
         raise NotImplementedError
+
+    @property
+    def max_wave_speed(self) -> float:
+        """Largest wave speed of a medium that the model can follow, in units of length per unit of time.
+
+        Reach over time, reach · min(dx, dy) / (frames · macro step): beyond it waves come from where the step
+        does not look. At least the largest speed of the task.
+        """
+        way = self.reach * min(self.task.spacing)
+        return max(self.task.max_speed, way / (self.frames * self.task.macro_step))
+
+    def speed_remedy(self, max_speed: float) -> str:
+        """Say with which flags the network would follow waves of a speed, as :meth:`reach_remedy` does."""
+        cells = max_speed * self.task.macro_step / min(self.task.spacing)
+        return self.reach_remedy(math.ceil(self.frames * cells))
 
     def encode(self, wave_speed: Tensor, walls: Tensor) -> Context:
         """Prepare all that depends on the medium and the walls only.

@@ -166,7 +166,10 @@ def test_a_field_that_cannot_start_a_forecast_is_refused(
         (-pulse() - 1, r"--wave_speed: expected positive values, got a minimum of -2"),
         (np.full((17, 13), np.nan), r"--wave_speed: .* holds NaN or infinity"),
         (np.ones((13, 17)), r"expected a number or an array of .* \(17, 13\), got \(13, 17\)"),
-        (np.full((17, 13), 9.0), r"reaches 2 cells per macro step, enough for speeds up to 2\.5, got 9"),
+        (
+            np.full((17, 13), 9.0),
+            r"--wave_speed: expected a wave speed of at most 2\.5, .* got 9; .* --network\.depth 8",
+        ),
     ],
 )
 def test_a_medium_that_does_not_fit_is_refused(
