@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.autograd import forward_ad
+from torch.nn.utils import prune
 
 from slimwave.compression.formats import make_conv
-from slimwave.compression.sparse_conv import SparseConv, stages_of
-from slimwave.compression.sparse_inference import sparse_inference
+from slimwave.compression.sparse_conv import PLANS, SparseConv, stages_of
 from slimwave.compression.sparse_kernels import LANES, SLAB, SMALLEST
 
 
@@ -115,6 +116,28 @@ def test_inputs_may_lie_in_memory_in_any_order():
     assert torch.equal(SparseConv(layer)(torch.stack([x, x], dim=-1)[..., 0]), expected)
 
 
+def test_a_new_weight_is_seen_though_it_may_lie_where_an_old_one_lay():
+    layer, x = pruned(nn.Conv2d(2, 2, 3, bias=False), 0.5), torch.randn(1, 2, 30, 40)
+    sparse = SparseConv(layer)
+    for value in range(20):
+        del layer.weight
+        layer.weight = nn.Parameter(torch.full((2, 2, 3, 3), float(value)), requires_grad=False)
+        assert torch.allclose(sparse(x), layer(x), atol=1e-3)
+
+
+def test_plans_do_not_travel_with_copies_and_do_not_pile_up():
+    layer, x = pruned(nn.Conv2d(2, 2, 3), 0.5), torch.randn(1, 2, 80, 40)
+    layer.weight.mul_(2.0)
+    sparse = SparseConv(layer)
+    for rows in range(20, 80):
+        sparse(x[:, :, :rows])
+    assert len(sparse._plans) <= PLANS
+    twin = copy.deepcopy(sparse)
+    assert not twin._plans
+    twin.layer.weight.mul_(2.0)  # as many changes as the original has seen
+    assert torch.allclose(twin(x), twin.layer(x), atol=1e-5)
+
+
 def test_sees_new_weights_after_every_kind_of_change():
     layer, x = pruned(nn.Conv2d(2, 2, 3), 0.5), torch.randn(1, 2, 30, 40)
     sparse = SparseConv(layer)
@@ -141,6 +164,85 @@ def test_leaves_learning_other_types_and_tiny_grids_to_the_dense_layer():
         assert torch.equal(SparseConv(double)(x.double()), double(x.double()))
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 5, 40, 64), (1, 3, 40, 64), (4, 40, 64), (5, 40, 64), (40, 64), (1, 4, 1, 40, 64), (1, 0, 40, 64)],
+)
+def test_leaves_inputs_that_do_not_fit_to_the_layer(shape):
+    """Compiled code checks nothing: one channel too many overwrote memory, and the process died."""
+    layer = nn.Conv2d(4, 4, 3, padding=1).requires_grad_(False)
+    assert not SparseConv(layer).serves(torch.randn(shape))
+    if shape == (4, 40, 64):
+        assert torch.equal(SparseConv(layer)(torch.ones(shape)), layer(torch.ones(shape)))
+    else:
+        with pytest.raises(RuntimeError, match=r"[Ee]xpected"):
+            SparseConv(layer)(torch.randn(shape))
+
+
+def test_leaves_one_way_inputs_that_do_not_fit_to_the_layer():
+    layer = make_conv("cp", 4, 6, 3, rank=2).requires_grad_(False)
+    with pytest.raises(RuntimeError, match="channels"):
+        SparseConv(layer)(torch.randn(1, 5, 40, 64))
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 3, 3), (9, 4, 3, 3), (4, 4, 5, 5), (4, 4, 3)])
+def test_leaves_weights_that_do_not_fit_to_the_layer(shape):
+    layer = nn.Conv2d(4, 4, 3, padding=1).requires_grad_(False)
+    layer.weight = nn.Parameter(torch.randn(shape), requires_grad=False)
+    assert not SparseConv(layer).serves(torch.randn(1, 4, 40, 64))
+    layer = nn.Conv2d(4, 4, 3, padding=1).requires_grad_(False)
+    layer.bias = nn.Parameter(torch.randn(3), requires_grad=False)
+    assert not SparseConv(layer).serves(torch.randn(1, 4, 40, 64))
+
+
+def test_leaves_negative_padding_to_the_layer():
+    layer = nn.Conv2d(4, 4, 3, padding=-1).requires_grad_(False)
+    with pytest.raises(RuntimeError, match="negative padding"):
+        SparseConv(layer)(torch.randn(1, 4, 40, 64))
+
+
+def test_an_empty_batch():
+    layer = nn.Conv2d(4, 3, 3, padding=1).requires_grad_(False)
+    assert SparseConv(layer)(torch.randn(0, 4, 40, 64)).shape == (0, 3, 40, 64)
+
+
+def test_under_inference_mode():
+    layer, x = pruned(nn.Conv2d(2, 2, 3), 0.5), torch.randn(1, 2, 30, 40)
+    sparse = SparseConv(layer)
+    with torch.inference_mode():
+        assert sparse.serves(x.clone())
+        assert torch.allclose(sparse(x.clone()), layer(x), atol=1e-6)
+        made_here = nn.Conv2d(2, 2, 3)
+        unseen = SparseConv(made_here)
+        for _ in range(2):
+            made_here.weight.mul_(2.0)
+            assert torch.allclose(unseen(x), made_here(x), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_goes_through_a_trace():
+    layer, x = pruned(nn.Conv2d(2, 2, 3), 0.5), torch.randn(1, 2, 30, 40)
+    traced = torch.jit.trace(SparseConv(layer), (x,))
+    other = torch.randn(2, 2, 12, 17)
+    assert torch.allclose(traced(other), layer(other), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_leaves_transforms_and_tangents_to_the_layer():
+    layer, x = pruned(nn.Conv2d(2, 2, 3), 0.5), torch.randn(3, 1, 2, 30, 40)
+    sparse = SparseConv(layer)
+    assert torch.allclose(torch.func.vmap(sparse)(x), torch.func.vmap(layer)(x), atol=1e-5)
+    with torch.no_grad(), forward_ad.dual_level():
+        y = sparse(forward_ad.make_dual(x[0], torch.ones_like(x[0])))
+        assert forward_ad.unpack_dual(y).tangent is not None
+
+
+def test_leaves_mixed_precision_to_the_layer():
+    layer, x = pruned(nn.Conv2d(2, 2, 3), 0.5), torch.randn(1, 2, 30, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert SparseConv(layer)(x).dtype is torch.bfloat16
+
+
 def test_goes_through_export():
     layer, x = pruned(nn.Conv2d(2, 2, 3), 0.5), torch.randn(1, 2, 30, 40)
     program = torch.export.export(SparseConv(layer).eval(), (x,))
@@ -153,35 +255,9 @@ def test_goes_through_export():
         (nn.Conv2d(2, 2, 3, stride=2), "expected stride 1"),
         (nn.Linear(2, 2), "expected a plain convolution, .* got Linear"),
         (nn.ConvTranspose2d(2, 2, 3), "expected a plain convolution, .* got ConvTranspose2d"),
+        (prune.l1_unstructured(nn.Conv2d(2, 2, 3), "weight", 0.5), "expected no hooks"),
     ],
 )
 def test_refuses_what_it_cannot_compute(layer, message):
     with pytest.raises(ValueError, match=message):
         SparseConv(layer)
-
-
-def test_sparse_inference_keeps_the_output_and_says_what_it_chose():
-    model = nn.Sequential(
-        nn.Conv2d(2, 32, 7), nn.GELU(), make_conv("cp", 32, 32, 5, rank=16), nn.Conv2d(32, 2, 3, stride=2)
-    )
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            pruned(layer, 0.05)
-    x = torch.randn(1, 2, 72, 72)
-    faster, report = sparse_inference(model, x)
-    assert torch.allclose(faster(x), model(x), atol=1e-5)
-    choices = {layer.name: layer for layer in report.layers}
-    assert set(choices) == {"0", "2", "3"}
-    assert choices["2"].density == pytest.approx(0.05, abs=0.04)
-    assert "stride" in str(choices["3"])
-    assert isinstance(faster[0], SparseConv) == choices["0"].sparse
-    assert not any(isinstance(layer, SparseConv) for layer in model.modules())
-
-
-def test_sparse_inference_needs_convolutions_that_are_reached():
-    with pytest.raises(ValueError, match="found no convolution"):
-        sparse_inference(nn.Linear(2, 2), torch.zeros(1, 2))
-    model = nn.Module()
-    model.conv, model.forward = nn.Conv2d(1, 1, 3), lambda x: x
-    with pytest.raises(ValueError, match="reaches no convolution"):
-        sparse_inference(model, torch.zeros(1, 1, 8, 8))

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from slimwave.compression.roles import prunable_parameters
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.runtimes import (
     EagerRuntime,
     MissingExtraError,
     OnnxRuntime,
+    SparseRuntime,
     measure_latency,
     onnx_available,
     summarise_latency,
@@ -57,6 +59,31 @@ def test_onnx_runtime_steps_like_eager_pytorch(changes: dict[str, Any], right: f
     state = torch.randn(2, 2 * model.frames, 11, 14)
     for _ in range(3):
         expected, found = eager(state), onnx(state)
+        assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+        state = expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 16, "kernel_size": 5},
+        {"name": "unet", "width": 16},
+        {"name": "gated_linear", "width": 16, "conv": "cp", "rank": 8},
+        {"name": "space_time", "frames": 2, "kernel_size": 5, "conv": "cp"},
+    ],
+    ids=["dense", "unet", "gated-cp", "space-time-cp"],
+)
+def test_sparse_runtime_steps_like_eager_pytorch(changes: dict[str, Any]) -> None:
+    """With 95 % of the weights zero, on a batch of two media, outside `no_grad`."""
+    model = build_network(dataclasses.replace(SMALL, **changes), TASK).eval()
+    with torch.no_grad():
+        for weight in prunable_parameters(model).values():
+            weight.mul_(torch.rand_like(weight) > 0.95)
+    media = 1 + torch.rand(2, 1, 40, 50), torch.tensor([[-1.0, 1.0, 1.0, -1.0], [1.0, -1.0, -1.0, 1.0]])
+    eager, sparse = (kind(model, *media) for kind in (EagerRuntime, SparseRuntime))
+    state = torch.randn(2, 2 * model.frames, 40, 50)
+    for _ in range(3):
+        expected, found = eager(state), sparse(state)
         assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
         state = expected
 
