@@ -145,6 +145,9 @@ class LeapfrogCNN(Surrogate):
     def encode(self, wave_speed: Tensor, walls: Tensor) -> LeapfrogContext:
         """Compute the stiffness of a medium, and keep it within the limit of the time stepping.
 
+        In full precision, also where training computes convolutions in bfloat16: that would round the wave
+        speed by up to 0.4 %, and the bound by more than the slack that the limit leaves.
+
         Raises
         ------
         ValueError
@@ -155,17 +158,23 @@ class LeapfrogCNN(Surrogate):
                 f"expected a grid of at least {AVERAGE_PAIRS} nodes along each axis, got "
                 f"{tuple(wave_speed.shape[-2:])}; use a finer grid"
             )
+        with torch.autocast(wave_speed.device.type, enabled=False):
+            stiffness = self._stiffness(wave_speed)
+            limit = stable_limit(self.shape.time_order)
+            share = (limit / self._largest_eigenvalue(stiffness)).clamp(max=1.0).reshape(-1, 1, 1, 1)
+            along_x, along_y = (self._with_images(share * k, axis) for axis, k in enumerate(stiffness))
+            mask = wall_mask(walls, *wave_speed.shape[-2:])
+            return LeapfrogContext(along_x, along_y, walls, mask, self._kept(wave_speed, walls))
+
+    def _stiffness(self, wave_speed: Tensor) -> list[Tensor]:
+        """Return dt² k / h² at the half points, for the strain along x and along y."""
         normalised = (wave_speed - self.task.speed_mean) / self.task.speed_std
         stiffness = []
         for axis, spacing in enumerate(self.task.spacing):
             courant = self.task.macro_step / (self.shape.substeps * spacing)
             strain = self._strain(axis)
             stiffness.append(courant**2 * strain.stiffness(wave_speed, normalised, turned=axis == 1))
-        limit = stable_limit(self.shape.time_order)
-        share = (limit / self._largest_eigenvalue(stiffness)).clamp(max=1.0).reshape(-1, 1, 1, 1)
-        along_x, along_y = (self._with_images(share * k, axis) for axis, k in enumerate(stiffness))
-        mask = wall_mask(walls, *wave_speed.shape[-2:])
-        return LeapfrogContext(along_x, along_y, walls, mask, self._kept(wave_speed, walls))
+        return stiffness
 
     def _kept(self, wave_speed: Tensor, walls: Tensor) -> Tensor:
         """Share exp(−γ dt / 2) of the velocity that absorbing sides leave in half a substep."""

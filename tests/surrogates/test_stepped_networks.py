@@ -16,7 +16,7 @@ from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.mirrored import convolve
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
-from slimwave.surrogates.shears import LIMITS
+from slimwave.surrogates.shears import LIMITS, stable_limit
 from slimwave.surrogates.surrogate import Context, rebuild
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.training import train
@@ -127,6 +127,25 @@ def test_the_bound_is_close_where_the_medium_is_uniform() -> None:
     taps = torch.tensor([75 / 64, -25 / 384, 3 / 640], dtype=torch.float64)
     exact = 2 * (2 * taps.abs().sum()) ** 2 * (0.05 / 3 / 0.0625 * 2.0) ** 2
     assert 1 <= float(bound / exact) < 1.01
+
+
+@pytest.mark.parametrize("shape", EITHER)
+def test_the_bound_holds_for_the_weights_themselves_when_training_rounds_to_bfloat16(
+    shape: dict[str, Any],
+) -> None:
+    """Encoded under autocast, the bound on λ_max(F) in single precision is the limit that wild weights meet."""
+    model = network(**shape).float()
+    _, wave_speed, walls = (part.float() for part in scene())
+    limit = stable_limit(shape.get("time_order", 4))
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            context = model.encode(wave_speed, walls)
+        if shape.get("name") == "macro_step":
+            gates = (context.gates_x, context.gates_y)
+            bound = model._largest_eigenvalue(gates, context.hats_x, context.hats_y)
+        else:
+            bound = model._largest_eigenvalue([context.along_x, context.along_y])
+    assert torch.allclose(bound, torch.full_like(bound, limit), rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", LONG)
