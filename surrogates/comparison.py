@@ -52,7 +52,7 @@ from slimwave.surrogates.training import MAY_DIFFER
 
 __all__ = ["PERSISTENCE", "Comparison", "Row", "Sample", "compare"]
 
-ENERGY = "energy_drift"
+ENERGY = "energy_error"
 RESULT_FILE = "comparison.json"
 
 Array = NDArray[Any]
@@ -106,7 +106,7 @@ class Comparison:
         Split → trajectories judged.
     judged
         Split → name of the row → metric → values of shape (trajectories, steps); the metrics of
-        :mod:`slimwave.surrogates.scores`, and ``energy_drift``, see
+        :mod:`slimwave.surrogates.scores`, and ``energy_error``, see
         :func:`slimwave.surrogates.metrics.energy_error`.
     pruning
         Name of the row → records of its pruning rounds.

@@ -24,7 +24,7 @@ from slimwave.data.progress import progress_bar
 from slimwave.data.run_folders import LOG, RunFolder
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.devices import cpu_threads, resolve_device
-from slimwave.surrogates.metrics import energy, energy_drift, relative_l2, valid_time, vrmse
+from slimwave.surrogates.metrics import energy, energy_drift, energy_error, relative_l2, valid_time, vrmse
 from slimwave.surrogates.rollout_settings import RolloutConfig
 from slimwave.surrogates.runtimes import (
     EagerRuntime,
@@ -66,7 +66,8 @@ class RolloutResult:
     relative_l2, vrmse: (m, 2)
         Errors of u and of v after macro steps 1 … m; empty without a reference.
     errors
-        Every error of u, name → (m,), see :mod:`slimwave.surrogates.scores`.
+        Every error of u, name → (m,), see :mod:`slimwave.surrogates.scores`; and ``energy_error``, see
+        :func:`slimwave.surrogates.metrics.energy_error`.
     valid_time
         Time until which the relative L2 error of u stays at or below the threshold; None without a reference.
     energy: (n + 1,), reference_energy: (m + 1,)
@@ -97,14 +98,18 @@ class RolloutResult:
     def summary(self) -> dict[str, Any]:
         """Plain numbers: errors of u at single steps and over The Well's windows, and the rest.
 
-        ``energy_drift`` is the change of the energy since the start at the last step and the largest on the
-        way; ``reference_energy_drift`` says how much of it the reference shows on the same grid.
+        ``energy_error`` also has the largest difference from the reference's energy. ``energy_drift`` is the
+        change since the start at the last step and the largest on the way, which is no error where energy may
+        leave: ``reference_energy_drift`` says how much of it the reference shows on the same grid.
         """
         errors = {name: torch.from_numpy(values)[None] for name, values in self.errors.items()}
+        told = summarise(errors)
+        if len(self.relative_l2):
+            told["energy_error"]["largest"] = float(self.errors["energy_error"].max())
         return {
             "steps": len(self.times) - 1,
             "reference_steps": len(self.relative_l2),
-            **summarise(errors),
+            **told,
             "valid_time": self.valid_time,
             "energy_drift": _drift(self.energy),
             "reference_energy_drift": _drift(self.reference_energy),
@@ -232,6 +237,9 @@ def _judge(
     task = model.task
     wave_speed = start.wave_speed[0, 0]
     dx, dy = task.spacing
+    energies = energy(forecast, wave_speed, task.spacing)
+    reference_energies = energy(complete, wave_speed, task.spacing)
+    of_u["energy_error"] = energy_error(energies[: len(complete)], reference_energies)
     return RolloutResult(
         folder=folder,
         times=task.macro_step * np.arange(steps + 1),
@@ -247,8 +255,8 @@ def _judge(
         valid_time=float(valid_time(errors[:, 0], task.macro_step, config.threshold))
         if len(errors)
         else None,
-        energy=energy(forecast, wave_speed, task.spacing).numpy(),
-        reference_energy=energy(complete, wave_speed, task.spacing).numpy(),
+        energy=energies.numpy(),
+        reference_energy=reference_energies.numpy(),
         latency=latency,
         runtime=config.runtime,
     )

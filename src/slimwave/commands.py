@@ -174,13 +174,14 @@ def _forecast_errors(summary: dict[str, Any]) -> Iterator[str]:
     """Say how good a forecast is, where there is a reference to compare it with."""
     at_steps = {step: e for step, e in summary["relative_l2"].items() if step.isdigit()}
     if not at_steps:
-        yield "no reference to compare with"
+        drift = tables.percent(summary["energy_drift"]["largest"])
+        yield f"no reference to compare with; largest energy drift {drift}"
         return
     errors = ", ".join(f"{tables.percent(e)} at step {step}" for step, e in at_steps.items())
     yield f"relative L2 error of u: {errors}; valid until t = {summary['valid_time']:.2f}"
     windows = [f"{e:.3g} over steps {w.replace('-', '–')}" for w, e in summary["vrmse_mean"].items()]
-    drift = f"largest energy drift {tables.percent(summary['energy_drift']['largest'])}"
-    yield "; ".join([*(["VRMSE " + ", ".join(windows)] if windows else []), drift])
+    energy = f"largest energy error {tables.percent(summary['energy_error']['largest'])}"
+    yield "; ".join([*(["VRMSE " + ", ".join(windows)] if windows else []), energy])
 
 
 def compare(config: CompareConfig) -> Outcome:

@@ -39,7 +39,7 @@ INTRODUCTION = (
 )
 SCORES = (
     "Further errors at step {step}, relative to the whole field: of waves of more than 16, 16 to 8 and fewer "
-    "than 8 cells; at nodes within 4 of a wall, and inside; of the energy, relative to its start. VRMSE: the "
+    "than 8 cells; at nodes within 4 of a wall, and inside; of the energy, relative to the first. VRMSE: the "
     "mean over steps and trajectories, as The Well reports it."
 )
 

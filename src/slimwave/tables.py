@@ -98,7 +98,7 @@ SCORES = {
     "short": ("short", ""),
     "at walls": ("at_walls", ""),
     "inside": ("inside", ""),
-    "energy": ("energy_drift", ""),
+    "energy": ("energy_error", ""),
 }
 """Column → metric, and the window over which it is taken; none for the step that the table is about."""
 

@@ -49,6 +49,7 @@ def test_the_tour_runs_as_shown(folder, monkeypatch, capsys):
         "runs/full: 14864 parameters, validation rollout error",
         "runs/one_way: 3088 parameters, validation rollout error",
         "runs/rollout: 100 macro steps",
+        "; largest energy error ",
     ):
         assert text in shown
         assert text in printed

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from slimwave.commands import rollout as rollout_command
 from slimwave.data.generation import generate
-from slimwave.data.scenarios import DomainConfig, GenerateConfig, TimeConfig
+from slimwave.data.scenarios import DomainConfig, GenerateConfig, TimeConfig, WallConfig
 from slimwave.data.shards import DatasetError
 from slimwave.data.windows import load_trajectories
 from slimwave.surrogates.checkpoints import load_model
@@ -20,6 +21,7 @@ from slimwave.surrogates.metrics import energy, relative_l2, vrmse
 from slimwave.surrogates.rollout import rollout as roll_out
 from slimwave.surrogates.rollout_settings import RolloutConfig, RolloutWalls
 from slimwave.surrogates.training import TrainResult
+from slimwave.tables import percent
 
 Settings = Callable[..., RolloutConfig]
 
@@ -96,6 +98,37 @@ def test_a_forecast_goes_on_beyond_the_reference(forecasting: Settings) -> None:
     assert lines[8]["relative_l2"] == pytest.approx(float(result.relative_l2[8, 0]))
     assert lines[8]["at_walls"] == pytest.approx(float(result.errors["at_walls"][8]))
     assert lines[9]["relative_l2"] is lines[9]["long"] is None
+
+
+def test_energy_that_should_leave_is_a_drift_and_no_error(
+    forecasting: Settings, dataset_settings: Callable[..., GenerateConfig], tmp_path: Path
+) -> None:
+    """Between absorbing sides E(t) / E(0) − 1 goes to −1; the error is the distance from the reference."""
+    data = dataset_settings(tmp_path / "data", walls=WallConfig(*4 * ["absorbing"]))
+    generate(data)
+    result = rollout(forecasting(data=data.output, trajectory=0))
+    own, true = result.energy[1:10], result.reference_energy[1:]
+    told = result.summary()
+    assert told["energy_drift"]["last"] == pytest.approx(own[-1] / result.energy[0] - 1, rel=1e-5)
+    assert told["reference_energy_drift"]["last"] == pytest.approx(true[-1] / result.energy[0] - 1, rel=1e-5)
+    expected = np.abs(own - true) / result.reference_energy[0]
+    assert np.allclose(result.errors["energy_error"], expected, rtol=1e-4)
+    assert told["energy_error"]["9"] == pytest.approx(expected[-1], rel=1e-4)
+    assert told["energy_error"]["largest"] == pytest.approx(expected.max(), rel=1e-4)
+    lines = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    assert lines[3]["energy_error"] == pytest.approx(expected[3], rel=1e-4)
+
+
+def test_the_command_prints_the_error_of_the_energy_or_its_drift_without_a_reference(
+    forecasting: Settings,
+) -> None:
+    with_reference = rollout_command(forecasting(animation=False))
+    largest = with_reference.record["energy_error"]["largest"]
+    assert f"largest energy error {percent(largest)}" in with_reference.text
+    assert "drift" not in with_reference.text
+    without = rollout_command(forecasting(start=9, steps=4, animation=False, overwrite=True))
+    drift = without.record["energy_drift"]["largest"]
+    assert f"no reference to compare with; largest energy drift {percent(drift)}" in without.text
 
 
 def test_the_fields_are_kept(forecasting: Settings) -> None:
