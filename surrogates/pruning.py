@@ -53,7 +53,7 @@ from slimwave.surrogates.training import EARLY, INITIAL, MAY_DIFFER
 from slimwave.surrogates.unrolling import require_compiler
 from slimwave.surrogates.validation import RolloutValidator
 
-SPARSE = "model.sparse.safetensors"
+SPARSE = "model.sparse.slim"
 REWIND_FILES = {"initial": INITIAL, "early": EARLY}
 
 

@@ -93,7 +93,7 @@ def test_the_record_follows_the_paper_s_rule(pruning: Settings, tmp_path: Path) 
 
 def test_the_sparse_file_holds_the_chosen_model(pruning: Settings, tmp_path: Path) -> None:
     result = prune(pruning(tmp_path / "run"))
-    sparse = load_sparse(tmp_path / "run" / "model.sparse.safetensors")
+    sparse = load_sparse(tmp_path / "run" / "model.sparse.slim")
     dense = load_tensors(tmp_path / "run" / "model.safetensors")
     assert sparse.keys() == dense.keys()
     assert all(torch.equal(sparse[name], dense[name]) for name in dense)
@@ -248,7 +248,7 @@ def test_resume_after_an_interruption_repeats_the_uninterrupted_run(
             prune(pruning(tmp_path / "broken", schedule=schedule))
     resumed = prune(pruning(tmp_path / "broken", schedule=schedule))
     assert resumed.rounds == whole.rounds
-    for name in ("model.safetensors", "model.sparse.safetensors", "rounds/round_03.safetensors"):
+    for name in ("model.safetensors", "model.sparse.slim", "rounds/round_03.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
     logged = [record["round"] for record in RunFolder.open(tmp_path / "broken").records()]
     assert logged == [0, 1, 2, 3]
