@@ -74,7 +74,7 @@ PLAN = Plan(
     grid=32,
     train=FitConfig(steps=800, unroll=(1, 2, 4)),
     schedule=Schedule(rounds=5, steps=160),
-    longer={WIDE: Schedule(rounds=6, steps=400)},
+    longer={WIDE: Schedule(rounds=6, steps=500)},
     refit=FitConfig(learning_rate=8e-3, warmup=10, unroll=(1, 2, 4)),
     validation=ValidationConfig(steps=40),
 )
