@@ -50,7 +50,13 @@ class DomainConfig:
 
 @dataclass(frozen=True)
 class TimeConfig:
-    """Time between two snapshots, in units of time: the macro step of a surrogate."""
+    """When snapshots are taken.
+
+    Parameters
+    ----------
+    step
+        Time between two snapshots, in units of time: the macro step of a surrogate.
+    """
 
     step: float = 0.02
 

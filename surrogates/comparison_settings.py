@@ -36,8 +36,11 @@ class CompareConfig:
     seed
         Seed of the order in which the competitors take turns when timed, and of the trajectory that is shown
         in full.
-    device, overwrite
-        As for training. Latency is always measured on one CPU thread.
+    device
+        Where to compute; ``auto`` takes a GPU when there is one. Latency is always measured on one thread of
+        the CPU.
+    overwrite
+        Start anew where the folder already holds a run.
     """
 
     data: Path = Path("runs/data")

@@ -28,8 +28,9 @@ class SAPConfig:
         by layer: ``"term"``, the rank-one terms of one-way layers, or ``"channel"``, the output channels of
         dense layers.
     include, exclude
-        Shell-style patterns of the layers to prune, such as ``[blocks.*]``; None means all and none. With the
-        scope ``"channel"`` name the layer that makes the output in ``exclude``.
+        Shell-style patterns of the layers to prune, such as ``[blocks.*]``, and of those to spare; None means
+        all and none. With the scope ``"channel"``, whose layers lose outputs, give either, so that the layer
+        that makes the model's output is spared.
     """
 
     p: float = 0.5
@@ -50,10 +51,10 @@ class SAPConfig:
         require_positive("sap.gamma", self.gamma)
         if not 0 < self.beta <= 1:
             raise ValueError(f"--sap.beta: expected a share above 0 and at most 1, got {self.beta}")
-        if self.scope == "channel" and self.exclude is None:
+        if self.scope == "channel" and self.exclude is None and self.include is None:
             raise ValueError(
                 "--sap.scope channel removes whole output channels; name the layer that makes the model's "
-                "output, as in --sap.exclude '[head]'"
+                "output, as in --sap.exclude '[head]', or those to prune, as in --sap.include '[blocks.*]'"
             )
 
 
@@ -120,8 +121,16 @@ class PruneConfig:
         stood after a tenth of its steps; ``"none"`` fine-tunes them.
     fit
         How each round retrains; ``fit.steps`` is per round.
-    validation, seed, device, threads, overwrite
-        As for training.
+    validation
+        See :class:`ValidationConfig`.
+    seed
+        Seed of the batches, the noise and the symmetries of every round.
+    device
+        Where to compute; ``auto`` takes a GPU when there is one.
+    threads
+        CPU threads; None leaves the choice to torch. Bit-identical repetition needs the same number.
+    overwrite
+        Start anew where the folder already holds a run.
     """
 
     model: Path = Path("runs/one_way")

@@ -14,7 +14,13 @@ Runtime = Literal["eager", "onnx", "sparse"]
 
 @dataclass(frozen=True)
 class RolloutWalls:
-    """Condition of each wall of a user's own initial field."""
+    """Condition of each wall of a user's own initial field.
+
+    Parameters
+    ----------
+    left, right, bottom, top
+        ``dirichlet`` (u = 0), ``neumann`` (∂u/∂n = 0) or ``absorbing``.
+    """
 
     left: Side = "dirichlet"
     right: Side = "dirichlet"
@@ -33,9 +39,12 @@ class RolloutConfig:
     ----------
     model
         Run folder of the model.
-    data, split, trajectory, start
-        Dataset folder, split, index of the trajectory in it and snapshot to start from. Without an index,
-        ``seed`` draws one.
+    data, split
+        Dataset folder, and the split of it.
+    trajectory
+        Index of the trajectory in the split; without one, ``seed`` draws it.
+    start
+        Snapshot to start from.
     steps
         Macro steps; may go on beyond the reference. None means as far as the reference reaches.
     initial
@@ -55,8 +64,12 @@ class RolloutConfig:
         ``"sparse"``: loops that skip the zeros of a pruned model, on one CPU core.
     seed
         Seed of the trajectory that is drawn where none is given. The forecast itself is deterministic.
-    device, threads, overwrite
-        As for training; latency is measured with one thread unless ``threads`` says otherwise.
+    device
+        Where to compute; ``auto`` takes a GPU when there is one.
+    threads
+        CPU threads, also of the latency that is measured.
+    overwrite
+        Start anew where the folder already holds a run.
     """
 
     model: Path = Path("runs/full")

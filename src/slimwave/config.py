@@ -20,6 +20,7 @@ import yaml
 
 from slimwave.cli import Command, UsageError, suggestion
 from slimwave.data.ranges import require_at_least
+from slimwave.flag_help import explain_flags
 
 POSITIONAL = ("check", "show", "export")  # commands whose required settings are written without a flag
 
@@ -121,20 +122,9 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     UsageError
         An unknown flag or key, a value of the wrong type, or one that the configuration refuses.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError
 
-    module, _, attribute = command.config.partition(":")
-    config_class = getattr(importlib.import_module(module), attribute)
-    parser = ArgumentParser(
-        prog=f"slimwave {name}",
-        description=command.summary[0].upper() + command.summary[1:] + ".",
-        epilog=f"Example: {command.example}",
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="a YAML file; flags after it override it")
-    # Handled by the command line before parsing; declared here so that --help shows it.
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.add_class_arguments(config_class, as_positional=name in POSITIONAL, fail_untyped=True)
+    parser, config_class = parser_of(name, command)
     known = set(_keys(config_class))
     if name == "demo":
         arguments = ["--config", str(demo_defaults("--quick" in arguments)), *arguments]
@@ -149,6 +139,26 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
         raise UsageError(_short(str(error), name)) from error
 
 
+def parser_of(name: str, command: Command) -> tuple[Any, Any]:
+    """Return the command's parser, every flag of it explained, and the class of its configuration."""
+    from jsonargparse import ArgumentParser
+
+    module, _, attribute = command.config.partition(":")
+    config_class = getattr(importlib.import_module(module), attribute)
+    parser = ArgumentParser(
+        prog=f"slimwave {name}",
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog=f"Example: {command.example}",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file; flags after it override it")
+    # Handled by the command line before parsing; declared here so that --help shows it.
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.add_class_arguments(config_class, as_positional=name in POSITIONAL, fail_untyped=True)
+    explain_flags(parser, {"": config_class, **dict(_groups(config_class))})
+    return parser, config_class
+
+
 def demo_defaults(quick: bool) -> Path:
     """Return the configuration file that `slimwave demo` starts from; it travels with the package."""
     return Path(__file__).parent / "configs" / ("demo_quick.yaml" if quick else "demo.yaml")
@@ -158,6 +168,14 @@ def _dataclass_in(annotation: Any) -> Any:
     """Return the dataclass behind an annotation (`Group` or `Group | None`), else None."""
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     return next((o for o in options if dataclasses.is_dataclass(o)), None)
+
+
+def _groups(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and the class of every group of settings."""
+    for name, annotation in typing.get_type_hints(config_class).items():
+        if group := _dataclass_in(annotation):
+            yield prefix + name, group
+            yield from _groups(group, f"{prefix}{name}.")
 
 
 def _keys(config_class: Any, prefix: str = "") -> Iterator[str]:

@@ -26,6 +26,28 @@ def test_each_command_has_help_with_a_working_example(name, capsys):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_is_explained_and_every_group_has_a_title(name):
+    parser, _ = config.parser_of(name, COMMANDS[name])
+    unexplained = [action.dest for action in parser._actions if len((action.help or "").split()) < 2]
+    assert not unexplained
+    texts = [action.help for action in parser._actions] + [group.title for group in parser.groups.values()]
+    assert not [text for text in texts if ":class:" in text or text.startswith(("See ", "As for "))]
+
+
+def test_flags_that_share_an_entry_show_it_whole(capsys):
+    assert main(["prune", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for flag, said in (
+        ("--sap.p P", "p, q: Norms of the PQ Index, 0 < p ≤ 1 ≤ q and p < q."),
+        ("--fit.warmup WARMUP", "learning_rate, warmup, weight_decay: Peak rate"),
+        ("--overwrite {true,false}", "Start anew where the folder already holds a run."),
+        ("Settings of `slimwave prune`: rounds of prune, rewind, retrain:", "--model MODEL"),
+        ("Sparsity-informed adaptive pruning (Diao et al., ICLR 2023, arXiv 2302.05601):", "--sap CONFIG"),
+    ):
+        assert f"{flag} {said}" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_in_the_help_parse(name):
     import shlex
 

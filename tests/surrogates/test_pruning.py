@@ -181,6 +181,12 @@ def test_whole_terms_are_pruned_and_recorded_by_layer(
     assert live == {group["name"]: group["kept"] for group in last.groups}
 
 
+def test_channels_are_pruned_of_the_layers_that_are_included(pruning: Settings, tmp_path: Path) -> None:
+    result = prune(pruning(tmp_path / "run", sap=SAPConfig(scope="channel", include=("blocks.0",)), rounds=1))
+    assert result.rounds[0].unit == "channels"
+    assert [group["name"] for group in result.rounds[0].groups] == ["blocks.0"]
+
+
 @pytest.mark.parametrize("rewind", ["initial", "early"])
 def test_survivors_are_rewound_to_where_training_stood(
     pruning: Settings, tmp_path: Path, trained: TrainResult, monkeypatch: pytest.MonkeyPatch, rewind: str
