@@ -36,6 +36,7 @@ from slimwave.surrogates.mirrored import Factor, convolve, transpose
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.network_shapes import LeapfrogShape
 from slimwave.surrogates.outgoing import absorbing_rate, has_absorbing
+from slimwave.surrogates.precision import in_full_precision
 from slimwave.surrogates.shears import advance, forces_per_step, stable_limit
 from slimwave.surrogates.stencils import staggered_derivative
 from slimwave.surrogates.strain import AVERAGE_PAIRS, Strain
@@ -142,11 +143,9 @@ class LeapfrogCNN(Surrogate):
                 f"this grid; {self.speed_remedy(task.max_speed)}"
             )
 
+    @in_full_precision
     def encode(self, wave_speed: Tensor, walls: Tensor) -> LeapfrogContext:
         """Compute the stiffness of a medium, and keep it within the limit of the time stepping.
-
-        In full precision, also where training computes convolutions in bfloat16: that would round the wave
-        speed by up to 0.4 %, and the bound by more than the slack that the limit leaves.
 
         Raises
         ------
@@ -158,13 +157,12 @@ class LeapfrogCNN(Surrogate):
                 f"expected a grid of at least {AVERAGE_PAIRS} nodes along each axis, got "
                 f"{tuple(wave_speed.shape[-2:])}; use a finer grid"
             )
-        with torch.autocast(wave_speed.device.type, enabled=False):
-            stiffness = self._stiffness(wave_speed)
-            limit = stable_limit(self.shape.time_order)
-            share = (limit / self._largest_eigenvalue(stiffness)).clamp(max=1.0).reshape(-1, 1, 1, 1)
-            along_x, along_y = (self._with_images(share * k, axis) for axis, k in enumerate(stiffness))
-            mask = wall_mask(walls, *wave_speed.shape[-2:])
-            return LeapfrogContext(along_x, along_y, walls, mask, self._kept(wave_speed, walls))
+        stiffness = self._stiffness(wave_speed)
+        limit = stable_limit(self.shape.time_order)
+        share = (limit / self._largest_eigenvalue(stiffness)).clamp(max=1.0).reshape(-1, 1, 1, 1)
+        along_x, along_y = (self._with_images(share * k, axis) for axis, k in enumerate(stiffness))
+        mask = wall_mask(walls, *wave_speed.shape[-2:])
+        return LeapfrogContext(along_x, along_y, walls, mask, self._kept(wave_speed, walls))
 
     def _stiffness(self, wave_speed: Tensor) -> list[Tensor]:
         """Return dt² k / h² at the half points, for the strain along x and along y."""
@@ -198,6 +196,7 @@ class LeapfrogCNN(Surrogate):
         stiffness = mirror(stiffness, strain.reach_along, along, 1.0, 1.0, at_node=False)
         return mirror(stiffness, strain.reach_across, across, 1.0, 1.0)
 
+    @in_full_precision
     def step(self, state: Tensor, context: LeapfrogContext) -> Tensor:
         """Advance the state (batch, 2, nx, ny) by one macro step; what it has on Dirichlet walls is dropped.
 

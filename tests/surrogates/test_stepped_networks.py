@@ -133,7 +133,7 @@ def test_the_bound_is_close_where_the_medium_is_uniform() -> None:
 def test_the_bound_holds_for_the_weights_themselves_when_training_rounds_to_bfloat16(
     shape: dict[str, Any],
 ) -> None:
-    """Encoded under autocast, the bound on λ_max(F) in single precision is the limit that wild weights meet."""
+    """Encoded under autocast, the bound on λ_max(F) in single precision is the limit wild weights meet."""
     model = network(**shape).float()
     _, wave_speed, walls = (part.float() for part in scene())
     limit = stable_limit(shape.get("time_order", 4))
@@ -146,6 +146,17 @@ def test_the_bound_holds_for_the_weights_themselves_when_training_rounds_to_bflo
         else:
             bound = model._largest_eigenvalue([context.along_x, context.along_y])
     assert torch.allclose(bound, torch.full_like(bound, limit), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", EITHER)
+def test_steps_are_those_of_full_precision_when_training_rounds_to_bfloat16(shape: dict[str, Any]) -> None:
+    """A force is a difference of neighbours, of which bfloat16 leaves little: they are not computed in it."""
+    model = network(**shape).float()
+    scenery = [part.float() for part in scene()]
+    with torch.no_grad():
+        expected = model(*scenery)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model(*scenery), expected)
 
 
 @pytest.mark.parametrize("shape", LONG)
