@@ -19,7 +19,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +35,7 @@ from slimwave.data.plain import differences, to_plain
 CONFIG, RUN, LOG = "config.yaml", "run.json", "log.jsonl"
 PACKAGES = ("slimwave", "numpy", "scipy", "scikit-fem", "h5py", "torch")
 
+Settings = dict[str, Any]
 Existing = Literal["refuse", "resume", "overwrite"]
 
 
@@ -67,6 +68,7 @@ class RunFolder:
         existing: Existing = "resume",
         may_differ: Collection[str] = (),
         inputs: Mapping[str, str] | None = None,
+        resolve: Callable[[Settings], Settings] = dict,
     ) -> "RunFolder":
         """Create the folder, or take up the run it holds, before any work is done.
 
@@ -87,6 +89,8 @@ class RunFolder:
         inputs
             Fingerprints of what the run reads, by the setting that names it. They are kept in ``run.json``,
             and a run is only resumed with the same: a folder may move, but not change.
+        resolve
+            Writes out what settings leave to defaults; earlier and present ones are compared by what it says.
 
         Raises
         ------
@@ -108,7 +112,7 @@ class RunFolder:
             _empty(path)
         resumed = earlier and existing == "resume"
         if resumed:
-            _require_same(path, plain, may_differ)
+            _require_same(path, resolve(read_yaml(path / CONFIG)), resolve(plain), may_differ)
             _require_same_inputs(path, inputs or {})
         folder = cls(path, resumed)
         folder._start(command, plain, inputs or {})
@@ -265,13 +269,13 @@ def _empty(path: Path) -> None:
             item.unlink()
 
 
-def _require_same(path: Path, config: Mapping[str, Any], may_differ: Collection[str]) -> None:
-    changed = differences(read_yaml(path / CONFIG), config)
+def _require_same(path: Path, earlier: Settings, config: Settings, may_differ: Collection[str]) -> None:
+    """Refuse settings that have changed; those with a value before and now are named first."""
+    changed = differences(earlier, config)
     changed = {name: values for name, values in changed.items() if name not in {"output", *may_differ}}
     if changed:
-        listed = "; ".join(
-            f"--{name} was {old}, now {new}" for name, (old, new) in sorted(changed.items())[:4]
-        )
+        telling = sorted(changed.items(), key=lambda item: (None in item[1], item[0]))
+        listed = "; ".join(f"--{name} was {old}, now {new}" for name, (old, new) in telling[:4])
         raise RunFolderError(
             f"{path} holds a run of other settings ({listed}); choose another --output, or --overwrite"
         )

@@ -20,7 +20,7 @@ from slimwave.data.plain import to_plain
 from slimwave.data.run_folders import LOG, RunFolder, RunFolderError
 from slimwave.surrogates.fitting import TrainingDivergedError
 from slimwave.surrogates.processes import launched
-from slimwave.surrogates.training import MAY_DIFFER, STATE, TrainResult, train
+from slimwave.surrogates.training import MAY_DIFFER, STATE, TrainResult, resolved_settings, train
 from slimwave.surrogates.training_settings import TrainConfig
 
 RESULT_FILE = "seeds.json"
@@ -95,6 +95,7 @@ def _prepare(config: TrainConfig) -> RunFolder:
         config=config,
         existing="overwrite" if config.overwrite else "resume",
         may_differ=(*MAY_DIFFER, "seed", "seeds"),
+        resolve=resolved_settings,
     )
 
 

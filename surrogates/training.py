@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from slimwave.compression.counting import count_parameters
-from slimwave.data.plain import differences
+from slimwave.data.plain import differences, to_plain
 from slimwave.data.run_folders import RunFolder
 from slimwave.surrogates.batches import training_windows
 from slimwave.surrogates.checkpoints import DESCRIPTION, load_model, save_model, save_tensors
@@ -94,6 +94,15 @@ def initial_network(config: NetworkConfig, task: WaveTask, seed: int) -> Surroga
         return build_network(config, task)
 
 
+def resolved_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Write out the defaults of the network in the plain settings of a training, where it knows them."""
+    try:
+        network = NetworkConfig(**settings["network"]).resolved()
+    except (KeyError, TypeError, ValueError):  # of another version
+        return settings
+    return {**settings, "network": to_plain(network)}
+
+
 class _Job:
     """One training; whatever does not fit is refused before the run folder is touched."""
 
@@ -166,6 +175,7 @@ class _Job:
             config=config,
             existing="overwrite" if config.overwrite else "resume",
             may_differ=MAY_DIFFER,
+            resolve=resolved_settings,
         )
         if not (folder.path / STATE).is_file():
             save_tensors(folder.path / INITIAL, self.model.state_dict())

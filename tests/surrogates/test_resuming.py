@@ -212,10 +212,20 @@ def test_a_resume_with_other_settings_is_refused_by_name(
     other = training(folder, fit=PLAIN, network=NetworkConfig(width=5, depth=2, kernel_size=3))
     with pytest.raises(ValueError, match=r"--network\.width was 4, now 5"):
         train(other)
+    with pytest.raises(ValueError, match=r"settings \(--network\.kernel_size was 3, now 5\);"):
+        train(training(folder, fit=PLAIN, network=NetworkConfig(width=4, depth=2)))
+    with pytest.raises(ValueError, match=r"--network\.name was residual_cnn, now leapfrog"):
+        train(training(folder, fit=PLAIN, network=NetworkConfig("leapfrog")))
     with pytest.raises(ValueError, match=r"--fit\.energy_weight was 0\.0, now 0\.5"):
         train(training(folder, fit=dataclasses.replace(PLAIN, energy_weight=0.5)))
     result = train(dataclasses.replace(other, overwrite=True))
     assert result.parameters == sum(t.numel() for t in load_tensors(folder / "model.safetensors").values())
+
+
+def test_a_default_that_is_written_out_is_the_same_setting(training: Settings, tmp_path: Path) -> None:
+    network = NetworkConfig(width=4, depth=2, kernel_size=3)
+    first = train(training(tmp_path / "run", network=network))
+    assert train(training(tmp_path / "run", network=network.resolved())) == first
 
 
 def test_a_resume_on_other_data_is_refused_by_what_differs(
