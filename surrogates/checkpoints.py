@@ -180,8 +180,7 @@ def _finite(tensor: Tensor) -> bool:
 def _read_description(path: Path) -> tuple[NetworkConfig, WaveTask]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path.parent} holds no model: expected {DESCRIPTION} in it; "
-            "give the folder of a training or pruning"
+            f"{path.parent} holds no model: expected {DESCRIPTION} in it; {_instead_of(path.parent)}"
         )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -197,6 +196,14 @@ def _read_description(path: Path) -> tuple[NetworkConfig, WaveTask]:
         raise CheckpointError(
             f"{path} is damaged: {type(error).__name__}: {error}; restore it or train anew"
         ) from error
+
+
+def _instead_of(folder: Path) -> str:
+    """Say which folder to give, also where this one holds those of several seeds."""
+    seeds = sorted(path.parent.name for path in folder.glob(f"seed_*/{DESCRIPTION}"))
+    if seeds:
+        return f"it holds a training of several seeds: give one of them, such as {folder / seeds[0]}"
+    return "give the folder of a training or pruning"
 
 
 def _network_config(values: dict[str, Any]) -> NetworkConfig:

@@ -11,6 +11,7 @@ import itertools
 import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,7 +245,7 @@ def _check_inline(name: str, key: str, value: str, known: set[str]) -> None:
     """Check the keys of a mapping written on the command line, as in `--network '{width: 8}'`."""
     if key in known and value.startswith("{"):
         try:
-            content = yaml.safe_load(value)
+            content = _load_yaml(value, f"--{key}")
         except yaml.YAMLError:
             return  # jsonargparse says what it expected
         for inner in _file_keys(content, f"{key}.") if isinstance(content, Mapping) else ():
@@ -253,7 +254,7 @@ def _check_inline(name: str, key: str, value: str, known: set[str]) -> None:
 
 def _check_file(name: str, path: Path, known: set[str]) -> None:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = _load_yaml(path.read_text(), f"--config: {path}")
     except OSError as error:
         raise UsageError(f"--config: expected a readable YAML file, got {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -264,6 +265,20 @@ def _check_file(name: str, path: Path, known: set[str]) -> None:
         raise UsageError(f"--config: expected a mapping of keys in {path}, got {type(content).__name__}")
     for key in _file_keys(content):
         _known(name, key, known, f"'{key}' in {path}")
+
+
+def _load_yaml(text: str, source: str) -> Any:
+    """Read YAML; refuse a mapping that names a key twice, of which YAML would silently take the last."""
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for name, count in counts.items():
+                if count > 1 and name != "<<":
+                    raise UsageError(f"{source}: expected every key once, got '{name}' twice")
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
 
 
 def _file_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

@@ -81,6 +81,9 @@ def test_overview_names_every_command(capsys):
         (["train", "--network", "{widht: 3}"], "'network.widht'; did you mean 'network.width'"),
         (["train", "--fit.weight_decay", ".inf"], "--fit.weight_decay: .* at least 0, got inf"),
         (["compare", "--models", "{persistence: x}"], "'persistence' is the name of a baseline"),
+        (["compare", "--models", "{a: x, b: y, a: z}"], "--models: expected every key once, got 'a' twice"),
+        (["compare", "--models={a: x, a: z}"], "--models: expected every key once, got 'a' twice"),
+        (["train", "--fit", "{unroll: [1], steps: 2, steps: 3}"], "--fit: .* once, got 'steps' twice"),
         (["demo", "--seed", "-1"], "--seed: .* at least 0, got -1"),
         (["show", "x", "--seed", "-1"], "--seed: .* at least 0, got -1"),
         (["check", "x", "--device", "cuda"], "--device: expected auto or cpu, got cuda"),
@@ -126,6 +129,7 @@ def test_config_file_then_overrides(tmp_path):
         ("network: {widht: 3}", "'network.widht' in .*; did you mean 'network.width'"),
         ("- 1", "expected a mapping of keys .* got list"),
         ("a: [", "is not valid YAML"),
+        ("seed: 1\nfit: {steps: 2, steps: 3}", "run.yaml: expected every key once, got 'steps' twice"),
     ],
 )
 def test_bad_config_files_are_refused(tmp_path, content, said):

@@ -9,7 +9,7 @@ import pytest
 
 from slimwave.commands import train as train_command
 from slimwave.surrogates import seeds
-from slimwave.surrogates.checkpoints import load_tensors
+from slimwave.surrogates.checkpoints import load_model, load_tensors
 from slimwave.surrogates.fitting import TrainingDivergedError
 from slimwave.surrogates.seeds import train_seeds
 from slimwave.surrogates.training import TrainResult, train
@@ -53,6 +53,14 @@ def test_an_interrupted_series_goes_on_and_seeds_can_be_added(
     more = train_seeds(training(tmp_path / "run", seeds=(0, 1, 2)))
     assert more.results[:2] == first.results
     assert len(list((tmp_path / "run").glob("seed_*/model.safetensors"))) == 3
+
+
+def test_the_folder_of_several_seeds_is_no_model_and_says_where_they_are(
+    training: Settings, tmp_path: Path
+) -> None:
+    train_seeds(training(tmp_path / "run", seeds=(1, 0)))
+    with pytest.raises(FileNotFoundError, match=r"several seeds: give one of them, such as .*run/seed_0$"):
+        load_model(tmp_path / "run")
 
 
 def test_one_seed_has_no_spread(training: Settings, tmp_path: Path) -> None:
