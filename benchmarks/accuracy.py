@@ -7,7 +7,7 @@ not repeated; one that was stopped goes on.
 
     python benchmarks/accuracy.py                              # all configurations, seeds 0, 1, 2: hours
     python benchmarks/accuracy.py --models leapfrog --seeds 0  # a part of it
-    python benchmarks/accuracy.py --quick                      # a tiny set and two models: does it run?
+    python benchmarks/accuracy.py --quick                      # a tiny set and three models: does it run?
 """
 
 import argparse
@@ -67,7 +67,7 @@ PAIRS = (
     Pair("space_time_one_way", "space_time", 8.0, 1.1),
     Pair("space_time_one_way", "space_time_narrow"),
 )
-QUICK = ("leapfrog", "gated_linear_one_way")
+QUICK = ("leapfrog", "gated_linear_one_way", "space_time_one_way")
 
 
 def reference_error(data: GenerateConfig, trajectories: int) -> float:
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=names, default=None, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/accuracy"))
-    parser.add_argument("--quick", action="store_true", help="a tiny set, two models, four training steps")
+    parser.add_argument("--quick", action="store_true", help="a tiny set, three models, four training steps")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
