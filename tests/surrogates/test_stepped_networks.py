@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slimwave.compression.sap import SAPPruner
+from slimwave.compression.sap import PruningWarning, SAPPruner
 from slimwave.surrogates.checkpoints import load_model
 from slimwave.surrogates.mirrored import convolve
 from slimwave.surrogates.network_settings import NetworkConfig
@@ -116,6 +117,40 @@ def test_no_eigenvalue_of_the_force_is_negative_or_above_the_limit_dense_or_prun
             assert -1e-9 < eigenvalues.real.min() < eigenvalues.real.max() < limit
             assert eigenvalues.real.max() > limit / 500
         pruner.prune_step()
+
+
+@pytest.mark.parametrize(
+    ("shape", "scope"),
+    [
+        *itertools.product(SHAPES, ["layer", "neuron"]),
+        ("dense", "channel"),
+        ("cp, deep", "term"),
+        *itertools.product([MACRO["name"]], ["global", "layer", "neuron"]),
+    ],
+)
+def test_pruning_in_any_scope_keeps_the_force_within_the_limit(shape: str, scope: str) -> None:
+    """As a matrix after each of four rounds, for large random weights."""
+    model = network(**(MACRO if shape == MACRO["name"] else {**SHAPES[shape], "init": "random"}))
+    pruner = SAPPruner(model, beta=0.5, gamma=10.0, scope=scope)
+    _, wave_speed, walls = (part[6:7] for part in scene(9, 8))
+    for _ in range(4):
+        with warnings.catch_warnings(action="ignore", category=PruningWarning):
+            pruner.prune_step()
+        assert pruner.kept < pruner.total
+        eigenvalues = torch.linalg.eigvals(force_matrix(model, wave_speed, walls))
+        assert eigenvalues.imag.abs().max() < 1e-6
+        assert -1e-9 < eigenvalues.real.min() <= eigenvalues.real.max() < LIMITS[model.shape.time_order]
+
+
+def force_matrix(model: Any, wave_speed: Tensor, walls: Tensor) -> Tensor:
+    """dt² F of one medium, on the grid or the inner grid, as a matrix."""
+    with torch.no_grad():
+        context = model.encode(wave_speed, walls)
+        inner = model.config.name == "macro_step"
+        grid = context.gates_x.shape[-2:] if inner else wave_speed.shape[-2:]
+        unit = torch.eye(math.prod(grid), dtype=torch.float64).reshape(-1, 1, *grid)
+        rows: Tensor = model.force(spread(context, len(unit)))(unit if inner else unit * context.mask)
+    return rows.flatten(1)
 
 
 def test_the_bound_is_close_where_the_medium_is_uniform() -> None:
@@ -364,6 +399,23 @@ def test_a_pulse_leaves_through_absorbing_sides_and_energy_only_falls(order: int
     assert all(later < 1.01 * earlier for earlier, later in itertools.pairwise(energies))
     assert energies[-1] < 2e-3 * energies[0]
     assert float(state[:, 0].abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("walls", [(0, 0, 0, 0), (0, -1, 1, 1), (0, 1, -1, -1), (0, 0, -1, -1)])
+@pytest.mark.parametrize("shape", LEAPFROG)
+def test_nothing_grows_between_absorbing_sides_whatever_the_weights(
+    shape: dict[str, Any], walls: tuple[int, ...]
+) -> None:
+    """The largest eigenvalue of the whole step, in media that vary, are uniform, and are far too fast."""
+    model = network(**shape)
+    codes = torch.tensor([walls], dtype=torch.float64)
+    unit = torch.eye(2 * 10 * 9, dtype=torch.float64).reshape(-1, 2, 10, 9)
+    varying = torch.rand(1, 1, 10, 9, dtype=torch.float64)
+    for wave_speed in (1 + varying, torch.full_like(varying, 2.0), 10 + 50 * varying):
+        with torch.no_grad():
+            context = model.encode(wave_speed, codes)
+            step = model.step(unit * context.mask, spread(context, len(unit))).flatten(1)
+        assert float(torch.linalg.eigvals(step).abs().max()) < 1 + 1e-10
 
 
 @pytest.mark.parametrize("shape", LEAPFROG)
