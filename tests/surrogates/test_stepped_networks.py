@@ -131,7 +131,7 @@ def test_no_eigenvalue_of_the_force_is_negative_or_above_the_limit_dense_or_prun
 def test_pruning_in_any_scope_keeps_the_force_within_the_limit(shape: str, scope: str) -> None:
     """As a matrix after each of four rounds, for large random weights."""
     model = network(**(MACRO if shape == MACRO["name"] else {**SHAPES[shape], "init": "random"}))
-    pruner = SAPPruner(model, beta=0.5, gamma=10.0, scope=scope)
+    pruner = SAPPruner(model, scope=scope, schedule="lottery", rate=0.4)
     _, wave_speed, walls = (part[6:7] for part in scene(9, 8))
     for _ in range(4):
         with warnings.catch_warnings(action="ignore", category=PruningWarning):
