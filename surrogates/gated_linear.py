@@ -6,7 +6,7 @@ in the frame of :mod:`slimwave.surrogates.framed_cnn`, with the gates of :mod:`s
 The wave equation is linear in the state and so is this step: waves superpose, amplitudes need not be learned.
 One step is a linear filter whose kernel varies from place to place with the medium: a product of convolutions
 and pointwise gains, like the differential operator ∇·(c² ∇) itself. There is no path around the layers, so
-that the network's depth is the number of factors of that product.
+that the network's depth is the number of factors of that product. The network is slimwave's own.
 """
 
 from torch import Tensor, nn

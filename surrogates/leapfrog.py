@@ -14,11 +14,13 @@ its images is unchanged by the mirrors, and so is A k A of it; restricting that 
 A macro step is n substeps of shears, see :mod:`slimwave.surrogates.shears`: reversible, and bounded as long
 as dt² λ_max(F) is within a limit. This is enforced in ``encode``: with K_j the largest stiffness of channel j
 and Â_j its symbol, λ_max(F) ≤ max_θ Σ_j K_j |Â_j(θ)|², and where that is too large all stiffnesses are scaled
-down. Compressing or pruning A cannot break it. Constants (and what else A does not see) drift, as they do
-between Neumann walls.
+down, and so all waves slowed, everywhere. A fresh stencil is not, in uniform media up to ``max_wave_speed``;
+jobs refuse media beyond it, see :mod:`slimwave.surrogates.speed_limit`. Compressing or pruning A cannot break
+the bound. Constants (and what else A does not see) drift, as they do between Neumann walls.
 
-At absorbing sides the images are even and v is damped at the nodes of the wall, which only takes energy away,
-see :func:`~slimwave.surrogates.outgoing.absorbing_rate`.
+Dirichlet walls stay at rest: u and v are masked there. At absorbing sides the images are even and v is damped
+at the nodes of the wall, which only takes energy away, see
+:func:`~slimwave.surrogates.outgoing.absorbing_rate`.
 
 With ``init="stencil"`` the network starts as a finite-difference solver: one channel of A is the staggered
 derivative of order 2k and k(c) = c². It is an accurate model before any training, and training can only

@@ -12,6 +12,11 @@ medium. F is self-adjoint and positive for any weights, and a macro step is n su
 :mod:`slimwave.surrogates.shears`. In a uniform medium and with f = 1 that is the propagators cos(cκt) and
 sin(cκt)/(cκ), to the order of the stepping.
 
+Derivatives by wavenumber are those of the Fourier method (Kosloff and Baysal, Geophysics 47, 1402, 1982) and
+the propagators those of k-space methods (Tabei, Mast and Waag, J. Acoust. Soc. Am. 111, 53, 2002), here with
+sines and cosines for the walls. Operators along one axis at a time are one-way filters (arXiv 2304.04964) as
+long as the domain; that their response and the gates are learned is slimwave's own.
+
 What holds for any weights: superposition; reversal and boundedness for states within the band. A step drops
 what a state has beyond the band, at wavenumbers above π / (inner spacing). Grids of any size are taken: the
 inner grid keeps its spacing, and f is a function of κ relative to the band's edge. Media that jump within an

@@ -4,9 +4,12 @@
 
 in the frame of :mod:`slimwave.surrogates.framed_cnn`, with the gates of :mod:`slimwave.surrogates.gated_cnn`.
 
-- With φ = GELU (``activation="gelu"``) this is the classical residual CNN.
+- With φ = GELU (``activation="gelu"``) this is the classical residual CNN (He, Zhang, Ren, Sun, CVPR 2016,
+  arXiv 1512.03385), with the activation before the convolution and gates of the medium.
 - With φ = identity (``activation="none"``) the step is exactly linear in the state, as the wave equation is:
   superposition holds, amplitudes need not be learned, and the only nonlinearity is in the medium.
+- With a one-way format each W is a chain of filters along one axis (arXiv 2304.04964), see
+  :mod:`slimwave.compression.one_way`.
 """
 
 from torch import Tensor, nn

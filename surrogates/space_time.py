@@ -15,6 +15,9 @@ medium hold for all frames. A 1 × 1 head reads all K frames of the last layer a
   which the kernels see nothing.
 - One call advances K macro steps, so that the waves cross K times as many cells: the reach must be as long.
 - ``activation="none"`` makes the map from block to block linear.
+
+Hidden layers are residual as those of He et al. (CVPR 2016, arXiv 1512.03385); the one-way filters are those
+of arXiv 2304.04964, along a third axis too. The step from block to block is slimwave's own.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ Context = tuple[Tensor, ...]
 
 
 class Surrogate(nn.Module):
-    """A map from the state of a wave field to its state one macro step later.
+    """A map from the state of a wave field to its state one macro step later, or ``frames`` of them.
 
     Parameters
     ----------
@@ -80,8 +80,19 @@ class Surrogate(nn.Module):
         Parameters
         ----------
         wave_speed: (batch, 1, nx, ny)
+            c > 0 at the nodes, in units of length per unit of time.
         walls: (batch, 4)
             Codes of the sides, see :mod:`slimwave.surrogates.walls`.
+
+        Returns
+        -------
+        tuple of Tensor
+            What :meth:`step` reads, a plain or a named tuple; each tensor has a row per sample or is empty.
+
+        Raises
+        ------
+        ValueError
+            If the network cannot take such a grid or such walls.
         """
         raise NotImplementedError
 
@@ -110,7 +121,7 @@ class Surrogate(nn.Module):
         return state.reshape(len(state), self.frames, 2, *state.shape[-2:])
 
     def forward(self, state: Tensor, wave_speed: Tensor, walls: Tensor) -> Tensor:
-        """Encode the medium and advance the state by one macro step."""
+        """Encode the medium and advance the state by ``frames`` macro steps; shapes as in the two hooks."""
         return self.step(state, self.encode(wave_speed, walls))
 
 
@@ -133,9 +144,10 @@ def relative_scale(state: Tensor, scale: Tensor) -> Tensor:
 
     Parameters
     ----------
-    state: (batch, 2, nx, ny)
-    scale: (1, 2, 1, 1)
-        σ_u and σ_v.
+    state: (batch, 2 · frames, nx, ny)
+        u and v, of each frame in turn.
+    scale: (1, 2 · frames, 1, 1)
+        σ_u and σ_v, repeated for each frame.
 
     Returns
     -------
