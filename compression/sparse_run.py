@@ -13,6 +13,7 @@ before it is stored.
 True
 """
 
+import copy
 import inspect
 import warnings
 from collections import Counter
@@ -296,7 +297,7 @@ def _graph(model: nn.Module) -> fx.Graph | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _Tracer().trace(model)
+            return _Tracer().trace(copy.deepcopy(model))  # which may keep what it sees, and sees symbols
     except Exception:  # whatever a forward pass may raise on symbols
         return None
 

@@ -238,6 +238,18 @@ def test_only_what_follows_in_a_line_is_a_run(forward, expected):
     assert found(Model(forward)) == expected
 
 
+def test_looking_for_runs_leaves_nothing_behind():
+    """A trace runs `forward` on symbols, and what a model keeps for later must not be one."""
+
+    def keeps(model, x):
+        model.kept = model.a(x)
+        return model.b(model.kept)
+
+    model = Model(keeps)
+    assert found(model) == [["a", "b"]]
+    assert "kept" not in vars(model)
+
+
 def test_where_a_trace_is_not_the_whole_truth_there_are_no_runs():
     class Optional(Model):
         def forward(self, x, scale=None):
