@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,15 @@ import torch
 from slimwave.data.run_folders import RunFolder
 from slimwave.surrogates.checkpoints import load_tensors, load_training
 from slimwave.surrogates.network_settings import NetworkConfig
+from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.runtimes import MissingExtraError
+from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.training import TrainResult, train
 from slimwave.surrogates.training_settings import FitConfig, LogConfig, TrainConfig, ValidationConfig
+from slimwave.surrogates.unrolling import Unrolled
 
 Settings = Callable[..., TrainConfig]
+TASK = WaveTask(0.05, (0.0625, 0.0625), 2.0, (0.2, 1.5), (0.08, 0.7), 1.5, 0.3)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -177,6 +182,26 @@ def test_compilation_without_a_compiler_is_refused_with_a_remedy(
     with pytest.raises(ValueError, match=r"--fit\.compile: .* found no no_such_compiler; install g\+\+"):
         train(training(tmp_path / "run", fit=FitConfig(steps=2, compile=True, unroll=(1,))))
     assert not (tmp_path / "run").exists()
+
+
+def test_compilation_does_not_warn_of_the_question_whether_a_side_absorbs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The graph breaks there, once per medium; other warnings of the same logger are still told."""
+    monkeypatch.setattr("slimwave.surrogates.unrolling.require_compiler", lambda _: None)
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("torch._dynamo.variables.tensor")
+    logger.addHandler(handler)
+    try:
+        Unrolled(build_network(NetworkConfig(width=2), TASK), FitConfig(compile=True))
+        logger.warning("Graph break from `Tensor.item()`, consider setting: …")
+        logger.warning("another")
+    finally:
+        logger.removeHandler(handler)
+    assert told == ["another"]
 
 
 def test_curves_for_tensorboard_hold_the_log(training: Settings, tmp_path: Path) -> None:
