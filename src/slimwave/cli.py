@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(f"slimwave {__version__}")
             return DONE
-        with _termination_raised():
+        with _termination_raised(), _warnings_said():
             return _run(name, arguments[1:])
     except SystemExit as stop:  # --help inside a command
         return stop.code if isinstance(stop.code, int) else DONE
@@ -138,6 +139,24 @@ def _termination_raised() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _warnings_said() -> Iterator[None]:
+    """Print slimwave's own warnings as sentences, without the place in the source that they come from."""
+    before = warnings.showwarning
+
+    def say(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category.__module__.startswith("slimwave"):
+            _say(f"warning: {message}")
+        else:
+            before(message, category, *place, **more)
+
+    warnings.showwarning = say
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def overview() -> str:

@@ -1,9 +1,13 @@
 """The command line's manners: help, exit codes, short messages, nearest names, one JSON object."""
 
+import warnings
+
 import pytest
 
 from slimwave import cli, config
 from slimwave.cli import COMMANDS, UsageError, main
+from slimwave.commands import Outcome
+from slimwave.compression.sap import PruningWarning
 
 
 def parse(name, *arguments):
@@ -177,3 +181,17 @@ def test_a_number_where_a_file_should_hold_a_list_is_told(tmp_path):
     (tmp_path / "settings.yaml").write_text("fit: {unroll: 1}\n")
     with pytest.raises(UsageError, match=r"--fit.unroll: expected a list such as \[1\], got 1"):
         parse("train", "--config", str(tmp_path / "settings.yaml"))
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_said_in_one_sentence_without_its_place_in_the_source(monkeypatch, capsys):
+    def warned(_config):
+        warnings.warn("one is kept. Lower beta.", PruningWarning, stacklevel=2)
+        warnings.warn("something of torch's", UserWarning, stacklevel=2)
+        return Outcome({}, "done")
+
+    monkeypatch.setattr("slimwave.commands.prune", warned)
+    with pytest.warns(UserWarning, match="torch's"):
+        assert main(["prune"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("done\n", "slimwave: warning: one is kept. Lower beta.\n")
