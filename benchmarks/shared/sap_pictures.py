@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -57,7 +58,7 @@ def _panels(runs: Sequence[Run], line: Draw) -> tuple[Figure, list[Axes]]:
     """Draw one panel per network that was pruned, one colour per contender."""
     networks = list(dict.fromkeys(run["network"] for run in runs))
     names = list(dict.fromkeys(run["name"] for run in runs))
-    colours = dict(zip(names, COLOURS, strict=False))
+    colours = dict(zip(names, [*COLOURS, *colormaps["tab20"].colors], strict=False))
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     panels = list(figure.subplots(1, len(networks), squeeze=False)[0])
     for axes, network in zip(panels, networks, strict=True):
