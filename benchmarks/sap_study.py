@@ -222,13 +222,14 @@ def write_report(findings: Findings, judged: Sequence[Target], folder: Path) -> 
     records = {**asdict(findings), "targets": [target.as_json() for target in judged]}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sap_study.json").write_text(json.dumps(records) + "\n")
-    limits = {
-        "full CNN, trained": median(findings.full(0).values()),
-        "full CNN, control": median(findings.full(-1).values()),
-    }
-    if pruned := [
-        run for run in findings.runs if run["name"] not in UNPRUNED and base(run["network"]) == FULL
-    ]:
+    if pruned := [run for run in findings.runs if run["name"] not in UNPRUNED]:
+        limits = {
+            network: {
+                "full CNN, trained": median(findings.full(0, network).values()),
+                "full CNN, control": median(findings.full(-1, network).values()),
+            }
+            for network in {run["network"] for run in pruned}
+        }
         draw_errors(pruned, limits, folder / "images" / "sap_errors.png")
         draw_indices(pruned, folder / "images" / "sap_indices.png")
 

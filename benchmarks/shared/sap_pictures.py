@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -17,8 +16,8 @@ MOST_PERCENT = 200
 Draw = Callable[[Axes, Run, str, str | None], Any]
 
 
-def draw_errors(runs: Sequence[Run], limits: Mapping[str, float], path: Path) -> None:
-    """Draw validation error over weights kept, one line per seed; `limits` are horizontal lines."""
+def draw_errors(runs: Sequence[Run], limits: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draw validation error over weights kept, one line per seed; `limits` are lines by network."""
 
     def line(axes: Axes, run: Run, colour: str, label: str | None) -> None:
         kept = [100 * share for share in shares(run)]
@@ -26,8 +25,8 @@ def draw_errors(runs: Sequence[Run], limits: Mapping[str, float], path: Path) ->
         axes.loglog(kept, errors, "o-", color=colour, ms=3, lw=1, alpha=0.8, label=label)
 
     figure, panels = _panels(runs, line)
-    for axes in panels:
-        for style, (name, limit) in zip((":", "--"), limits.items(), strict=True):
+    for axes, network in zip(panels, dict.fromkeys(run["network"] for run in runs), strict=True):
+        for style, (name, limit) in zip((":", "--"), limits[network].items(), strict=True):
             axes.axhline(100 * limit, color="0.4", lw=1, ls=style, label=name)
         axes.set(xlabel="weights kept, % of the network's own")
         for side in (axes.xaxis, axes.yaxis):
@@ -58,8 +57,8 @@ def _panels(runs: Sequence[Run], line: Draw) -> tuple[Figure, list[Axes]]:
     """Draw one panel per network that was pruned, one colour per contender."""
     networks = list(dict.fromkeys(run["network"] for run in runs))
     names = list(dict.fromkeys(run["name"] for run in runs))
-    colours = dict(zip(names, [*COLOURS, *colormaps["tab20"].colors], strict=False))
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    colours = dict(zip(names, [*COLOURS, "black", "gold"], strict=False))
+    figure = Figure(figsize=(2.8 + 3.4 * len(networks), 3.8), layout="constrained")
     panels = list(figure.subplots(1, len(networks), squeeze=False)[0])
     for axes, network in zip(panels, networks, strict=True):
         for name in names:
@@ -71,8 +70,10 @@ def _panels(runs: Sequence[Run], line: Draw) -> tuple[Figure, list[Axes]]:
 
 
 def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
-    labelled = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    handles, labels = labelled.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside right upper")
+    named = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    figure.legend(named.values(), named.keys(), fontsize=8, frameon=False, loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DOTS_PER_INCH)
