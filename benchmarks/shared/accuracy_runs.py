@@ -40,6 +40,10 @@ SNAPSHOTS = 98
 """Snapshots after the first that all models are judged on; one that reads a block knows up to three more."""
 
 
+BLOWN_UP = 1000
+"""Error in percent."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """One trained model: what it costs, and its errors, split → metric → step or window → median."""
@@ -183,8 +187,15 @@ def table(results: dict[str, list[Judged]], snapshots: Sequence[int], windows: S
 def percent(judged: Sequence[Judged], error: Callable[[Judged], float]) -> str:
     """Median over seeds and, where there are several, the range, in percent."""
     values = sorted(100 * error(one) for one in judged)
-    middle = f"{median(values):.2g}"
-    return middle if len(values) == 1 else f"{middle} ({values[0]:.2g}–{values[-1]:.2g})"
+    middle, least, most = (_told(value) for value in (median(values), values[0], values[-1]))
+    return middle if least == most else f"{middle} ({least}–{most})"
+
+
+def _told(percent: float) -> str:
+    """Two digits; beyond ten times the wave itself there is no forecast to measure."""
+    if percent > BLOWN_UP:
+        return f"> {BLOWN_UP}"
+    return f"{percent:.0f}" if percent >= 100 else f"{percent:.2g}"
 
 
 def middle_error(judged: Sequence[Judged], split: str, snapshot: int) -> float:
