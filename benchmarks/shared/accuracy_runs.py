@@ -81,7 +81,7 @@ class Bench:
         if not self.quick:
             return config
         tiny = {
-            name: replace(getattr(config.splits, name), trajectories=2, snapshots=SNAPSHOTS + 1)
+            name: replace(getattr(config.splits, name), trajectories=2, snapshots=SNAPSHOTS + 3)
             for name in ("train", "valid", "ood", *SPLITS)
         }
         return replace(
