@@ -55,17 +55,22 @@ class GatedCNN(FramedCNN):
         return remedy_of_stack(self.shape.depth, self.shape.kernel_size, needed)
 
     def prepare(self, medium: Tensor, walls: Tensor) -> Sequence[Tensor]:
-        """Compute g for every layer; the medium's extension is even, since its mirror image is itself."""
+        """Compute g for every layer; the medium's extension is even, since its mirror image is itself.
+
+        Each gate is cut to its layer here, once, not in every step: training then sums small gradients.
+        """
         extended = extend(medium, self.reach, torch.ones_like(walls))
-        return [1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))]
+        gates = 1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))
+        half = self.shape.kernel_size // 2
+        each = enumerate(gates.chunk(self.shape.depth, dim=1))
+        return [crop(gate, layer * half).contiguous() for layer, gate in each]
 
     def change(self, extended: Tensor, gates: Sequence[Tensor]) -> Tensor:
         """Run the stack."""
-        first, *others = gates[0].chunk(self.shape.depth, dim=1)
+        first, *others = gates
         hidden = first * self.lift(extended)
-        half = self.shape.kernel_size // 2
-        for layer, (block, gate) in enumerate(zip(self.blocks, others, strict=True), start=1):
-            hidden = self.advance(hidden, block, crop(gate, layer * half))
+        for block, gate in zip(self.blocks, others, strict=True):
+            hidden = self.advance(hidden, block, gate)
         return self.head(hidden)
 
     def advance(self, hidden: Tensor, block: nn.Module, gate: Tensor) -> Tensor:

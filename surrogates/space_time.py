@@ -84,9 +84,12 @@ class SpaceTimeCNN(FramedCNN):
         )
 
     def prepare(self, medium: Tensor, walls: Tensor) -> Sequence[Tensor]:
-        """Compute g for every layer, which all frames share; the medium's extension is even."""
+        """Compute g for every layer, cut to it and shared by all frames; the medium's extension is even."""
         extended = extend(medium, self.margin, torch.ones_like(walls))
-        return [1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))]
+        gates = 1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))
+        half = self.shape.kernel_size // 2
+        each = enumerate(gates.chunk(self.shape.depth, dim=1))
+        return [crop(gate, layer * half).contiguous() for layer, gate in each]
 
     def step(self, state: Tensor, context: Any) -> Tensor:
         """Advance a block (batch, 2 · frames, nx, ny) by as many macro steps as it has frames."""
@@ -103,15 +106,11 @@ class SpaceTimeCNN(FramedCNN):
         """Compute N (batch, 2 · frames, nx, ny) from a block (batch, frames, 2, nx + 2 r, ny + 2 r)."""
         half = self.shape.kernel_size // 2
         hidden = extended.transpose(1, 2)
-        for number, (layer, gate) in enumerate(zip(self.layers, self._gates(gates), strict=True)):
+        for number, (layer, gate) in enumerate(zip(self.layers, gates, strict=True)):
             activated = F.gelu(hidden) if self.nonlinear and number else hidden
-            update = crop(gate, number * half) * layer(F.pad(activated, (0, 0, 0, 0, half, half)))
+            update = gate[:, :, None] * layer(F.pad(activated, (0, 0, 0, 0, half, half)))
             hidden = crop(hidden, half) + update if number else update
         return self.head(hidden.flatten(1, 2))
-
-    def _gates(self, gates: Sequence[Tensor]) -> list[Tensor]:
-        """Gates of every layer, (batch, width, 1, …)."""
-        return [gate[:, :, None] for gate in gates[0].chunk(self.shape.depth, dim=1)]
 
     def _filtered(self, block: Tensor, walls: Tensor, celerity: Tensor) -> Tensor:
         """Extend and filter each frame of a block by itself."""
