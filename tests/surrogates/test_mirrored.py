@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from contextlib import nullcontext
 from fractions import Fraction
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from slimwave.compression.axis_filters import as_convolutions
 from slimwave.compression.choices import FORMATS, RANKED_FORMATS
 from slimwave.compression.formats import make_conv
-from slimwave.surrogates.mirrored import MirroredConv, Parity, convolve, transpose
+from slimwave.surrogates.mirrored import MirroredConv, Parity, _runs_as_filter, convolve, transpose
 from slimwave.surrogates.planting import fade, plant, silence
 from slimwave.surrogates.stencils import staggered_average, staggered_derivative
 
@@ -50,6 +52,23 @@ def test_every_format_applies_its_mirrored_kernel_and_the_exact_transpose(conv: 
         cut_x, cut_y = (side - 1 for side in full.shape[2:])
         back = F.conv_transpose2d(strain, full)[..., cut_x:-cut_x, cut_y:-cut_y]
         assert torch.allclose(convolve(strain, transpose(layer.factors(turned=turned))), back, atol=1e-12)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("conv", RANKED_FORMATS)
+def test_compiled_filters_agree_with_convolutions_in_value_and_gradients(conv: str, turned: bool) -> None:
+    """In single precision on one thread chains run their filters as compiled loops."""
+    layer = MirroredConv(quadrant(conv).float(), "derivative")
+    field = torch.randn(2, 3, 19, 19, requires_grad=True)
+    told = []
+    for convolutions in (False, True):
+        with as_convolutions() if convolutions else nullcontext():
+            result = layer(field, turned=turned)
+            gradients = torch.autograd.grad(result.square().sum(), [field, *layer.parameters()])
+        told.append((result.detach(), *gradients))
+    assert any(_runs_as_filter(factor) for factor in layer.factors()) == (conv == "cp")
+    for found, expected in zip(*told, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("conv", FORMATS)
