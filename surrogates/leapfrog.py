@@ -41,8 +41,8 @@ from slimwave.surrogates.outgoing import absorbing_rate, has_absorbing
 from slimwave.surrogates.precision import in_full_precision
 from slimwave.surrogates.shears import advance, forces_per_step, stable_limit
 from slimwave.surrogates.stencils import staggered_derivative
+from slimwave.surrogates.stepped import SteppedSurrogate
 from slimwave.surrogates.strain import AVERAGE_PAIRS, Strain
-from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.walls import extend, mirror, wall_mask
 
@@ -73,7 +73,7 @@ class LeapfrogContext(NamedTuple):
     kept: Tensor
 
 
-class LeapfrogCNN(Surrogate):
+class LeapfrogCNN(SteppedSurrogate[LeapfrogShape]):
     """Leapfrog network whose strain is dense or one-way by configuration.
 
     Raises
@@ -95,7 +95,7 @@ class LeapfrogCNN(Surrogate):
         dx, dy = task.spacing
         axes = 1 if math.isclose(dx, dy, rel_tol=SQUARE) else 2
         self.strains = nn.ModuleList(Strain(self.shape) for _ in range(axes))
-        self._require_substeps()
+        self.require_substeps()
 
     @property
     def reach(self) -> int:
@@ -105,15 +105,6 @@ class LeapfrogCNN(Surrogate):
     def reach_remedy(self, needed: int) -> str:
         """Say with how many substeps the network would reach ``needed`` cells."""
         return f"use --network.substeps {-(-needed // self._pad)}"
-
-    @property
-    def max_wave_speed(self) -> float:
-        """Largest wave speed whose stiffness ``encode`` need not scale down, for a fresh strain."""
-        return max(self.task.max_speed, self.shape.substeps / self._substeps_per_speed)
-
-    def speed_remedy(self, max_speed: float) -> str:
-        """Say with how many substeps the network would follow waves of a speed."""
-        return f"use --network.substeps {math.ceil(max_speed * self._substeps_per_speed)}"
 
     @property
     def _pad(self) -> int:
@@ -127,23 +118,12 @@ class LeapfrogCNN(Surrogate):
         return strain
 
     @property
-    def _substeps_per_speed(self) -> float:
+    def substeps_per_speed(self) -> float:
         """Substeps for a wave of speed 1: √λ_max(F), as ``encode`` bounds it, over that of the limit."""
         response = 2 * abs(staggered_derivative(self.shape.kernel_size)).sum()
         rate = response * math.hypot(*(1 / h for h in self.task.spacing))
         limit = stable_limit(self.shape.time_order) * self._strain(0).margin
         return float(rate * self.task.macro_step / math.sqrt(limit))
-
-    def _require_substeps(self) -> None:
-        """Refuse a step that the stencil of this kernel size would have to be slowed down for."""
-        task, shape = self.task, self.shape
-        needed = math.ceil(task.max_speed * self._substeps_per_speed)
-        if shape.substeps < needed:
-            raise ValueError(
-                f"--network.substeps {shape.substeps}: a wave of speed {task.max_speed:g} needs at least "
-                f"{needed} substeps of order {shape.time_order} in a macro step of {task.macro_step:g} on "
-                f"this grid; {self.speed_remedy(task.max_speed)}"
-            )
 
     @in_full_precision
     def encode(self, wave_speed: Tensor, walls: Tensor) -> LeapfrogContext:

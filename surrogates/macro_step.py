@@ -44,8 +44,8 @@ from slimwave.surrogates.precision import in_full_precision
 from slimwave.surrogates.shears import advance, stable_limit
 from slimwave.surrogates.standing_modes import Axis, standing_modes
 from slimwave.surrogates.stencils import midpoint_interpolation
+from slimwave.surrogates.stepped import SteppedSurrogate
 from slimwave.surrogates.strain import ENCODER_TAPS, FAINT, GATE_SCALE
-from slimwave.surrogates.surrogate import Surrogate
 from slimwave.surrogates.task import WaveTask
 from slimwave.surrogates.walls import mirror
 
@@ -83,7 +83,7 @@ class MacroStepContext(NamedTuple):
     gates_y: Tensor
 
 
-class MacroStepNetwork(Surrogate):
+class MacroStepNetwork(SteppedSurrogate[MacroStepShape]):
     """Network of full-length one-way operators on a coarse inner grid.
 
     Examples
@@ -101,7 +101,7 @@ class MacroStepNetwork(Surrogate):
         self.response = nn.Linear(KNOTS, width, bias=False)
         self.encoder = MirroredConv(network_conv(self.shape, 1, hidden, taps, bias=True), "node")
         self.gates = MirroredConv(network_conv(self.shape, hidden, width, taps, bias=True), "node")
-        self._require_substeps()
+        self.require_substeps()
         silence(self.gates.quadrant)
         if self.shape.init == "stencil":
             with torch.no_grad():
@@ -118,16 +118,7 @@ class MacroStepNetwork(Surrogate):
         return f"use --network.substeps {math.ceil(needed * self._substeps_per_cell)}"
 
     @property
-    def max_wave_speed(self) -> float:
-        """Largest wave speed whose gates ``encode`` need not scale down, for fresh responses."""
-        return max(self.task.max_speed, self.shape.substeps / self._substeps_per_speed)
-
-    def speed_remedy(self, max_speed: float) -> str:
-        """Say with how many substeps the network would follow waves of a speed."""
-        return f"use --network.substeps {math.ceil(max_speed * self._substeps_per_speed)}"
-
-    @property
-    def _substeps_per_speed(self) -> float:
+    def substeps_per_speed(self) -> float:
         """Substeps for a wave of speed 1."""
         return self._substeps_per_cell * self.task.macro_step / min(self.task.spacing)
 
@@ -137,15 +128,6 @@ class MacroStepNetwork(Surrogate):
         dx, dy = self.task.spacing
         edge = math.pi / self.shape.coarsening * math.hypot(1.0, min(dx, dy) / max(dx, dy))
         return edge / math.sqrt(stable_limit(self.shape.time_order))
-
-    def _require_substeps(self) -> None:
-        needed = math.ceil(self.task.max_speed * self._substeps_per_speed)
-        if self.shape.substeps < needed:
-            raise ValueError(
-                f"--network.substeps {self.shape.substeps}: a wave of speed {self.task.max_speed:g} needs at "
-                f"least {needed} substeps of order {self.shape.time_order} in a macro step of "
-                f"{self.task.macro_step:g} on this inner grid; {self.speed_remedy(self.task.max_speed)}"
-            )
 
     @in_full_precision
     def encode(self, wave_speed: Tensor, walls: Tensor) -> MacroStepContext:
