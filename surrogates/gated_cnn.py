@@ -55,15 +55,10 @@ class GatedCNN(FramedCNN):
         return remedy_of_stack(self.shape.depth, self.shape.kernel_size, needed)
 
     def prepare(self, medium: Tensor, walls: Tensor) -> Sequence[Tensor]:
-        """Compute g for every layer; the medium's extension is even, since its mirror image is itself.
-
-        Each gate is cut to its layer here, once, not in every step: training then sums small gradients.
-        """
+        """Compute g for every layer; the medium's extension is even, since its mirror image is itself."""
         extended = extend(medium, self.reach, torch.ones_like(walls))
         gates = 1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))
-        half = self.shape.kernel_size // 2
-        each = enumerate(gates.chunk(self.shape.depth, dim=1))
-        return [crop(gate, layer * half).contiguous() for layer, gate in each]
+        return gates_by_layer(gates, self.shape)
 
     def change(self, extended: Tensor, gates: Sequence[Tensor]) -> Tensor:
         """Run the stack."""
@@ -76,3 +71,13 @@ class GatedCNN(FramedCNN):
     def advance(self, hidden: Tensor, block: nn.Module, gate: Tensor) -> Tensor:
         """Return the next layer, smaller by the block's reach on every side, as its gate is."""
         raise NotImplementedError
+
+
+def gates_by_layer(gates: Tensor, shape: StackShape) -> list[Tensor]:
+    """Split gates (batch, depth · width, nx, ny) by layer, each cut to the nodes that its layer leaves.
+
+    Once per medium, not in every step, so that training sums small gradients.
+    """
+    half = shape.kernel_size // 2
+    each = enumerate(gates.chunk(shape.depth, dim=1))
+    return [crop(gate, layer * half).contiguous() for layer, gate in each]

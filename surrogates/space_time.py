@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from slimwave.surrogates.filters import REACH as FILTER_REACH
 from slimwave.surrogates.filters import remove_grid_waves
 from slimwave.surrogates.framed_cnn import HEAD_SCALE, FramedCNN, crop
-from slimwave.surrogates.gated_cnn import GATE_SCALE
+from slimwave.surrogates.gated_cnn import GATE_SCALE, gates_by_layer
 from slimwave.surrogates.layers import network_conv
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.network_shapes import SpaceTimeShape
@@ -87,9 +87,7 @@ class SpaceTimeCNN(FramedCNN):
         """Compute g for every layer, cut to it and shared by all frames; the medium's extension is even."""
         extended = extend(medium, self.margin, torch.ones_like(walls))
         gates = 1 + GATE_SCALE * self.gates(F.gelu(self.encoder(extended)))
-        half = self.shape.kernel_size // 2
-        each = enumerate(gates.chunk(self.shape.depth, dim=1))
-        return [crop(gate, layer * half).contiguous() for layer, gate in each]
+        return gates_by_layer(gates, self.shape)
 
     def step(self, state: Tensor, context: Any) -> Tensor:
         """Advance a block (batch, 2 · frames, nx, ny) by as many macro steps as it has frames."""
