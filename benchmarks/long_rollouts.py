@@ -23,7 +23,7 @@ from tqdm import tqdm
 from slimwave.compression.roles import prunable_parameters
 from slimwave.data.grid_energy import grid_energy
 from slimwave.data.windows import dataset_info, load_trajectories
-from slimwave.surrogates.checkpoints import load_model
+from slimwave.surrogates.checkpoints import DESCRIPTION, load_model
 from slimwave.surrogates.network_settings import NetworkConfig
 from slimwave.surrogates.networks import build_network
 from slimwave.surrogates.rollout import states
@@ -61,7 +61,7 @@ def invented_starts() -> tuple[Surrogate, Starts]:
     n = 32
     task = WaveTask(0.04, (1 / (n - 1),) * 2, 2.0, (0.1, 1.0), (0.02, 0.3), 1.5, 0.3)
     axis = torch.linspace(0.0, 1.0, n)
-    bump = torch.exp(-((axis[:, None] - 0.4) ** 2 + (axis - 0.6) ** 2) / 0.02)
+    bump = torch.exp(-((axis[:, None] - 0.4) ** 2 + (axis - 0.6) ** 2) / 0.008)  # nothing at the walls
     state = torch.stack([bump, torch.zeros(n, n)])[None].repeat(2, 1, 1, 1)
     wave_speed = (1.5 + 0.5 * torch.sin(7 * axis)).expand(2, 1, n, n).contiguous()
     model = build_network(NetworkConfig("leapfrog"), task).eval()
@@ -157,9 +157,14 @@ def main() -> None:
         model, starts = invented_starts()
         print("\n".join(judge("untrained leapfrog", model, starts, 200)))
         return
+    folders = {name: arguments.output / name / f"seed{arguments.seed}" for name in arguments.models}
+    for name, folder in folders.items():
+        if not (folder / DESCRIPTION).is_file():
+            remedy = f"python benchmarks/accuracy.py --models {name} --seeds {arguments.seed}"
+            parser.error(f"{folder} holds no model; train it first: {remedy}")
     starts = starts_of(arguments.output / "data")
-    for name in arguments.models:
-        model = load_model(arguments.output / name / f"seed{arguments.seed}")
+    for name, folder in folders.items():
+        model = load_model(folder)
         prune(model, arguments.prune)
         title = f"{name}, {arguments.prune:.0%} pruned" if arguments.prune else name
         print("\n".join(judge(title, model, starts, arguments.steps)), flush=True)

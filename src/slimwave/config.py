@@ -293,6 +293,14 @@ def _shown(name: str, key: str) -> str:
     return key.upper() if name in POSITIONAL else f"--{key}"
 
 
+def _choices(literal: re.Match[str]) -> str:
+    """Say ``Literal['a', 'b']`` in words, and whether none is a choice, too."""
+    words = literal.group(1).replace("'", "").split(", ")
+    if literal.group(2) and "none" not in words:
+        words.append("none")
+    return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+
+
 def _short(message: str, name: str) -> str:
     """Say jsonargparse's message in one line that names the flag."""
     text = " ".join(message.split())
@@ -304,6 +312,7 @@ def _short(message: str, name: str) -> str:
             r"expected \1, got \2",
             text,
         ).replace("NoneType", "none")
+    text = re.sub(r"Literal\[(.*?)\](, none)?", _choices, text)
     text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", got ")
     text = re.sub(r"expected tuple, got (\S+)", r"expected a list such as [\1], got \1", text)
     match = re.search(r"the following arguments are required: (.*)", text)

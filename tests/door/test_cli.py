@@ -71,8 +71,13 @@ def test_overview_names_every_command(capsys):
     [
         (["trian"], "unknown command 'trian'; did you mean 'train'"),
         (["train", "--network.widht", "3"], "did you mean 'network.width'"),
-        (["train", "--network.conv", "foo"], r"--network.conv: expected Literal\['dense', 'cp', .*, got foo"),
+        (["train", "--network.conv", "foo"], "--network.conv: expected one of dense, cp, .*, got foo"),
         (["train", "--network.width", "wide"], "--network.width: expected int"),
+        (
+            ["train", "--network.activation", "tanh"],
+            "--network.activation: expected one of none, gelu, got tanh",
+        ),
+        (["export", "x", "--format", "csv"], "--format: expected pdebench, got csv"),
         (["train", "--network.width", "100000000"], "--network.width: expected at most 10000, got 100000000"),
         (["train", "--network.name", "resnet"], "no network is called 'resnet'; .*available: .*residual_cnn"),
         (["train", "--network.kernel_size", "4"], "expected an odd length .* got 4"),
